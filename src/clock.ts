@@ -1,0 +1,45 @@
+/**
+ * Time, timers and randomness as one injected value. Nothing in the library reads the wall clock, sets a timer
+ * or draws a random number except through a `Clock`, so that a test owns all three.
+ */
+import { randomBytes } from 'node:crypto'
+
+export interface Clock {
+  /** Milliseconds since 1970 (UTC). Orders nothing: it dates records and decides what counts as expired. */
+  now(): number
+  /** Milliseconds that never go back, for durations and deadlines. */
+  monotonic(): number
+  /** Calls `run` once after `ms` milliseconds; the returned function cancels it. Does not keep the process alive. */
+  timer(ms: number, run: () => void): () => void
+  /** A number in [0, 1). */
+  random(): number
+  /** A new unguessable id of 32 hex digits. */
+  id(): string
+}
+
+/** The real clock. */
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  monotonic: () => performance.now(),
+  timer(ms, run) {
+    const handle = setTimeout(run, ms)
+    handle.unref()
+    return () => clearTimeout(handle)
+  },
+  random: () => Math.random(),
+  id: () => randomBytes(16).toString('hex'),
+}
+
+/** Resolves after `ms` milliseconds of the clock, or at once when the signal aborts. */
+export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) return resolve()
+    const done = () => {
+      cancel()
+      signal?.removeEventListener('abort', done)
+      resolve()
+    }
+    const cancel = clock.timer(ms, done)
+    signal?.addEventListener('abort', done, { once: true })
+  })
+}

@@ -1,0 +1,34 @@
+/** Commits: atomic groups of writes and checks in one domain. All or nothing. */
+import type { UnderpinError } from '../error.ts'
+import type { Write } from './change.ts'
+import type { Check, FailedCheck } from './check.ts'
+import type { Position } from './position.ts'
+
+export interface Commit {
+  /** Milliseconds since 1970: the time its records carry, and the one by which expiry is judged. */
+  readonly at: number
+  readonly writes: readonly Write[]
+  readonly checks: readonly Check[]
+}
+
+export type Outcome = Committed | CheckFailed | Refused
+
+export interface Committed {
+  readonly kind: 'committed'
+  /** The position of each write, in the order of the commit. */
+  readonly positions: readonly Position[]
+  /** The seq of each append, in the order of the commit. */
+  readonly seqs: readonly number[]
+}
+
+/** A failed check is a result, not an error: nothing was written. */
+export interface CheckFailed {
+  readonly kind: 'failed'
+  readonly failed: readonly FailedCheck[]
+}
+
+/** The commit could never be taken (an undeclared collection, say); its neighbours in the group were not touched. */
+export interface Refused {
+  readonly kind: 'refused'
+  readonly error: UnderpinError
+}

@@ -1,0 +1,88 @@
+/** Pages: how reads are asked for and answered. */
+import { UnderpinError } from '../error.ts'
+import type { FieldValue } from './collection.ts'
+import type { Role } from './fence.ts'
+import type { Position } from './position.ts'
+
+/** Under which fence a read was served. */
+export interface Served {
+  readonly epoch: number
+  readonly role: Role
+  readonly head: Position
+}
+
+/** A part of an ordered answer, and where the next part begins. */
+export interface Page<T, Next> extends Served {
+  readonly items: readonly T[]
+  readonly next: Next
+}
+
+/** A part of a stream. */
+export interface Range {
+  /** Only events with a higher seq. */
+  readonly after: number
+  /** Only events with a lower seq; `Infinity` for all. */
+  readonly before: number
+  /** Highest seq first. */
+  readonly backwards: boolean
+  readonly limit: number
+}
+
+/** A part of a collection, in the order of an index or of the ids. */
+export type Query = {
+  readonly collection: string
+  readonly backwards: boolean
+  readonly limit: number
+  /** Where the page before ended. */
+  readonly after: Cursor | null
+} & (
+  | { readonly by: 'id'; readonly prefix: string }
+  | {
+      readonly by: 'index'
+      readonly index: string
+      /** Values of the index's first fields. */
+      readonly equals: readonly FieldValue[]
+      /** Bounds of the field behind those: from `from` on, below `below`. */
+      readonly from?: FieldValue
+      readonly below?: FieldValue
+    }
+  /** Documents that expire, the earliest first, up to a time. */
+  | { readonly by: 'expiry'; readonly until: number }
+)
+
+/** Opaque: the place in an order after which a page goes on. Valid on any backend that holds the domain. */
+export type Cursor = string
+
+/** A place in the order of a query: the index key (empty when ordered by id) and the id. */
+export interface Place {
+  readonly key: readonly FieldValue[]
+  readonly id: string
+}
+
+export function encodeCursor({ key, id }: Place): Cursor {
+  return Buffer.from(JSON.stringify([...key, id])).toString('base64url')
+}
+
+/** The place that a cursor stands for; `invalid` if it is not one for an order of `fields` fields. */
+export function decodeCursor(cursor: Cursor, fields: number): Place {
+  try {
+    const parts: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString())
+    if (
+      Array.isArray(parts) &&
+      parts.length === fields + 1 &&
+      typeof parts[fields] === 'string' &&
+      parts.every(isFieldValue)
+    ) {
+      return { key: parts.slice(0, fields), id: parts[fields] }
+    }
+  } catch (cause) {
+    throw new UnderpinError('invalid', 'The cursor cannot be read', { cause })
+  }
+  throw new UnderpinError('invalid', 'The cursor belongs to another query', {
+    hint: 'Begin again without a cursor.',
+  })
+}
+
+function isFieldValue(part: unknown): part is FieldValue {
+  return part === null || typeof part === 'string' || typeof part === 'number' || typeof part === 'boolean'
+}
