@@ -1,0 +1,337 @@
+/** One domain held in memory: what the memory backend is, and what journals keep of their documents. */
+import { UnderpinError } from '../error.ts'
+import { type Change, verifyChange } from '../model/change.ts'
+import {
+  type CollectionDefinition,
+  compareFields,
+  type FieldValue,
+  indexKey,
+  plainCollection,
+  systemCollections,
+  uniqueKey,
+} from '../model/collection.ts'
+import type { Document, DocumentKey, Tombstone } from '../model/document.ts'
+import type { Event } from '../model/event.ts'
+import { type Fence, vacantFence } from '../model/fence.ts'
+import { compareText, prefixEnd } from '../model/key.ts'
+import {
+  type Cursor,
+  decodeCursor,
+  encodeCursor,
+  type Page,
+  type Place,
+  type Query,
+  type Range,
+  type Served,
+} from '../model/page.ts'
+import type { Position } from '../model/position.ts'
+import { decodeValue } from '../model/value.ts'
+import type { Found } from './backend.ts'
+import { Ordered } from './ordered.ts'
+import { declaredIn, type Plan } from './plan.ts'
+import type { Held, View } from './stage.ts'
+
+export class DomainState implements View {
+  fence: Fence = vacantFence
+  /** By position - 1: undefined where a later change superseded the one there. */
+  #feed: (Change | undefined)[] = []
+  readonly #streams = new Map<string, Event[]>()
+  readonly #collections = new Map<string, CollectionState>()
+
+  constructor() {
+    for (const name of systemCollections) this.#collections.set(name, new CollectionState(plainCollection))
+  }
+
+  seq(stream: string): number {
+    return this.#streams.get(stream)?.length ?? 0
+  }
+
+  document(collection: string, id: string): Held | undefined {
+    const record = this.#collections.get(collection)?.records.get(id)
+    if (record === undefined) return undefined
+    const isTombstone = record.kind === 'tombstone'
+    return {
+      position: record.position,
+      checksum: record.checksum,
+      expiresAt: isTombstone ? null : record.expiresAt,
+      isTombstone,
+    }
+  }
+
+  definition(collection: string): CollectionDefinition | undefined {
+    return this.#collections.get(collection)?.definition
+  }
+
+  holder(collection: string, index: string, key: readonly FieldValue[]): string | undefined {
+    return this.#collections.get(collection)?.holder(index, key)
+  }
+
+  /** Makes a plan true. Cannot fail halfway: indexes that the data forbids are found first. */
+  install(plan: Plan): void {
+    for (const [name, definition] of declaredIn(plan.changes)) {
+      const collection = this.#collections.get(name)
+      if (collection === undefined) this.#collections.set(name, new CollectionState(definition))
+      else collection.redefine(name, definition)
+    }
+    for (const { collection, id } of plan.evicted) this.#drop(this.#collection(collection), id)
+    for (const change of plan.changes) this.#install(change)
+    while (this.#feed.length < plan.head) this.#feed.push(undefined)
+    this.fence = Object.freeze({ ...this.fence, head: plan.head, digest: plan.digest })
+  }
+
+  read(stream: string, { after, before, backwards, limit }: Range): Page<Event, number | null> {
+    const events = this.#streams.get(stream) ?? []
+    const low = Math.max(after, 0)
+    const high = Math.min(before - 1, events.length)
+    const items = backwards
+      ? events.slice(Math.max(high - limit, low), Math.max(high, low)).reverse()
+      : events.slice(low, Math.min(high, low + limit))
+    const last = items.at(-1)?.seq
+    const isEnd = last === undefined || (backwards ? last <= low + 1 : last >= high)
+    return { items: items.map(verifyChange), next: isEnd ? null : last, ...this.#served() }
+  }
+
+  get(keys: readonly DocumentKey[]): Found {
+    const documents = keys.map(({ collection, id }) => {
+      const record = this.#collection(collection).records.get(id)
+      return record === undefined ? undefined : verifyChange(record)
+    })
+    return { documents, ...this.#served() }
+  }
+
+  scan(query: Query): Page<Document, Cursor | null> {
+    const { items, next } = this.#collection(query.collection).scan(query)
+    return { items: items.map(verifyChange), next, ...this.#served() }
+  }
+
+  changes(after: Position, limit: number): Page<Change, Position> {
+    const items: Change[] = []
+    let position = after
+    while (position < this.#feed.length) {
+      const change = this.#feed[position]
+      if (change !== undefined) {
+        if (items.length >= limit && change.commit !== items.at(-1)?.commit) break
+        items.push(verifyChange(change))
+      }
+      position++
+    }
+    const isEnd = position >= this.#feed.length
+    return { items, next: isEnd ? this.fence.head : (items.at(-1)?.position ?? position), ...this.#served() }
+  }
+
+  /** Replaces a stored record as it is, checksum and all: how a test plants damage. */
+  plant(change: Change): void {
+    this.#feed[change.position - 1] = change
+    if (change.kind === 'event') (this.#streams.get(change.stream) as Event[])[change.seq - 1] = change
+    else this.#collection(change.collection).set(change)
+  }
+
+  #served(): Served {
+    return { epoch: this.fence.epoch, role: this.fence.role, head: this.fence.head }
+  }
+
+  #collection(name: string): CollectionState {
+    const collection = this.#collections.get(name)
+    if (collection !== undefined) return collection
+    throw new UnderpinError('invalid', `The collection ${name} is not declared in this domain`, {
+      details: { collection: name },
+    })
+  }
+
+  #install(change: Change): void {
+    if (change.kind === 'event') {
+      const events = this.#streams.get(change.stream)
+      if (events === undefined) this.#streams.set(change.stream, [change])
+      else events.push(change)
+    } else {
+      const collection = this.#collection(change.collection)
+      this.#drop(collection, change.id)
+      collection.set(change)
+    }
+    while (this.#feed.length < change.position - 1) this.#feed.push(undefined)
+    this.#feed[change.position - 1] = change
+  }
+
+  #drop(collection: CollectionState, id: string): void {
+    const record = collection.records.get(id)
+    if (record === undefined) return
+    this.#feed[record.position - 1] = undefined
+    collection.delete(id)
+  }
+}
+
+interface Entry {
+  readonly key: readonly FieldValue[]
+  readonly id: string
+}
+
+class CollectionState {
+  readonly records = new Map<string, Document | Tombstone>()
+  definition: CollectionDefinition
+  readonly #ids = new Ordered<Entry>(compareEntries)
+  readonly #expiring = new Ordered<Entry>(compareEntries)
+  readonly #indexes = new Map<string, Ordered<Entry>>()
+  readonly #holders = new Map<string, Map<string, string>>()
+
+  constructor(definition: CollectionDefinition) {
+    this.definition = definition
+    for (const name of Object.keys(definition.indexes)) this.#createIndex(name)
+  }
+
+  /** Adds the indexes that are new; `conflict` if a new unique one finds two documents with one key. */
+  redefine(collection: string, definition: CollectionDefinition): void {
+    const added = Object.entries(definition.indexes).filter(([name]) => !this.#indexes.has(name))
+    const documents = [...this.records.values()].filter((record) => record.kind === 'document')
+    for (const [name, index] of added) {
+      const holders = new Map<string, string>()
+      for (const { id, data } of documents) {
+        const key = JSON.stringify(uniqueKey(definition, index, decodeValue(data)))
+        const holder = key === undefined ? undefined : holders.get(key)
+        if (holder !== undefined) throw duplicateKey(collection, name, [holder, id])
+        if (key !== undefined) holders.set(key, id)
+      }
+    }
+    this.definition = definition
+    for (const [name] of added) {
+      this.#createIndex(name)
+      for (const document of documents) this.#index(name, document, true)
+    }
+  }
+
+  holder(index: string, key: readonly FieldValue[]): string | undefined {
+    return this.#holders.get(index)?.get(JSON.stringify(key))
+  }
+
+  set(record: Document | Tombstone): void {
+    this.records.set(record.id, record)
+    if (record.kind === 'tombstone') return
+    this.#ids.add({ key: [], id: record.id })
+    if (record.expiresAt !== null) this.#expiring.add({ key: [record.expiresAt], id: record.id })
+    for (const name of this.#indexes.keys()) this.#index(name, record, true)
+  }
+
+  delete(id: string): void {
+    const record = this.records.get(id)
+    this.records.delete(id)
+    if (record?.kind !== 'document') return
+    this.#ids.delete({ key: [], id })
+    if (record.expiresAt !== null) this.#expiring.delete({ key: [record.expiresAt], id })
+    for (const name of this.#indexes.keys()) this.#index(name, record, false)
+  }
+
+  scan(query: Query): { items: Document[]; next: Cursor | null } {
+    const { entries, low, high } = this.#order(query)
+    const after =
+      query.after === null
+        ? undefined
+        : decodeCursor(
+            query.after,
+            query.by === 'id' ? 0 : query.by === 'expiry' ? 1 : this.#fields(query.index),
+          )
+    const items: Document[] = []
+    let last: Place | undefined
+    const start =
+      after === undefined
+        ? query.backwards
+          ? high
+          : low
+        : (entry: Entry) => compareEntries(entry, after) || (query.backwards ? 0 : -1)
+    for (const entry of query.backwards ? entries.backFrom(start) : entries.from(start)) {
+      if (query.backwards ? low(entry) < 0 : high(entry) >= 0) break
+      if (items.length === query.limit) return { items, next: encodeCursor(last as Place) }
+      items.push(this.records.get(entry.id) as Document)
+      last = entry
+    }
+    return { items, next: null }
+  }
+
+  /** The ordered entries of a query, and functions that put an entry below (-1) or not below (0) its two bounds. */
+  #order(query: Query): {
+    entries: Ordered<Entry>
+    low: (entry: Entry) => number
+    high: (entry: Entry) => number
+  } {
+    if (query.by === 'id') {
+      const end = prefixEnd(query.prefix)
+      return {
+        entries: this.#ids,
+        low: ({ id }) => (compareText(id, query.prefix) < 0 ? -1 : 0),
+        high: ({ id }) => (end === undefined || compareText(id, end) < 0 ? -1 : 0),
+      }
+    }
+    if (query.by === 'expiry') {
+      return {
+        entries: this.#expiring,
+        low: () => 0,
+        high: ({ key }) => (Number(key[0]) <= query.until ? -1 : 0),
+      }
+    }
+    const entries = this.#indexes.get(query.index)
+    if (entries === undefined) throw unknownIndex(query.collection, query.index)
+    const { equals, from, below } = query
+    const compareEquals = ({ key }: Entry) => compareKeys(key.slice(0, equals.length), equals)
+    const field = ({ key }: Entry) => key[equals.length] as FieldValue
+    return {
+      entries,
+      low: (entry) =>
+        (compareEquals(entry) || (from === undefined ? 0 : compareFields(field(entry), from))) < 0 ? -1 : 0,
+      high: (entry) =>
+        (compareEquals(entry) || (below === undefined ? -1 : compareFields(field(entry), below))) < 0
+          ? -1
+          : 0,
+    }
+  }
+
+  #fields(index: string): number {
+    return this.definition.indexes[index]?.fields.length ?? 0
+  }
+
+  #createIndex(name: string): void {
+    this.#indexes.set(name, new Ordered(compareEntries))
+    if (this.definition.indexes[name]?.unique) this.#holders.set(name, new Map())
+  }
+
+  #index(name: string, document: Document, isAdded: boolean): void {
+    const index = this.definition.indexes[name]
+    if (index === undefined) return
+    const value = decodeValue(document.data)
+    const key = indexKey(this.definition, index, value)
+    if (key === undefined) return
+    const entry = { key, id: document.id }
+    if (isAdded) this.#indexes.get(name)?.add(entry)
+    else this.#indexes.get(name)?.delete(entry)
+    const unique = JSON.stringify(uniqueKey(this.definition, index, value))
+    if (unique === undefined) return
+    if (isAdded) this.#holders.get(name)?.set(unique, document.id)
+    else this.#holders.get(name)?.delete(unique)
+  }
+}
+
+function compareKeys(a: readonly FieldValue[], b: readonly FieldValue[]): number {
+  for (let i = 0; i < a.length; i++) {
+    const order = compareFields(a[i] as FieldValue, b[i] as FieldValue)
+    if (order !== 0) return order
+  }
+  return 0
+}
+
+function compareEntries(a: Place, b: Place): number {
+  return compareKeys(a.key, b.key) || compareText(a.id, b.id)
+}
+
+export function unknownIndex(collection: string, index: string): UnderpinError {
+  return new UnderpinError('invalid', `The collection ${collection} has no index ${JSON.stringify(index)}`, {
+    details: { collection, index },
+  })
+}
+
+export function duplicateKey(collection: string, index: string, holders: readonly string[]): UnderpinError {
+  return new UnderpinError(
+    'conflict',
+    `The unique index ${index} cannot be created: several documents of collection ${collection} have one key`,
+    {
+      hint: 'Change or delete all but one of them, then declare the index again.',
+      details: { collection, index, holders },
+    },
+  )
+}

@@ -1,0 +1,372 @@
+/**
+ * What a group of commits does to a domain, worked out against what the domain holds: checks are judged, positions and
+ * seqs given, checksums and the digest summed. Pure: a backend looks things up for it and then writes what it says.
+ */
+import { UnderpinError } from '../error.ts'
+import { type Change, verifyChange, type Write } from '../model/change.ts'
+import { type Check, documentIs, type FailedCheck, streamIs } from '../model/check.ts'
+import {
+  type CollectionDefinition,
+  definitionsCollection,
+  type FieldValue,
+  uniqueKey,
+} from '../model/collection.ts'
+import type { Commit, Committed, Outcome } from '../model/commit.ts'
+import { type Checksum, type Digest, DigestSum } from '../model/digest.ts'
+import {
+  type Document,
+  documentChecksum,
+  isExpired,
+  type Tombstone,
+  tombstoneChecksum,
+} from '../model/document.ts'
+import { eventChecksum } from '../model/event.ts'
+import type { Fence } from '../model/fence.ts'
+import type { Page } from '../model/page.ts'
+import type { Position } from '../model/position.ts'
+import { decodeValue } from '../model/value.ts'
+import { type Held, holderKey, Stage, type View } from './stage.ts'
+
+export interface Plan {
+  readonly outcomes: readonly Outcome[]
+  /** The new records, in position order; of a document changed twice both. */
+  readonly changes: readonly Change[]
+  /** Documents that a follower must drop without a trace, before the changes: older state in the way of a unique index. */
+  readonly evicted: readonly { readonly collection: string; readonly id: string }[]
+  readonly head: Position
+  readonly digest: Digest
+  /** The seqs and documents that the changes leave, for caches. */
+  readonly stage: Stage
+}
+
+/** Plans a group of commits under a fence that holds authority. */
+export function planCommits(view: View, fence: Fence, commits: readonly Commit[]): Plan {
+  const group = new Group(view, fence.head)
+  const outcomes = commits.map((commit) => group.plan(commit))
+  const digest = new DigestSum(fence.digest)
+  for (const checksum of group.superseded) digest.subtract(checksum)
+  for (const { checksum } of group.changes) digest.add(checksum)
+  const { changes, stage } = group
+  return {
+    outcomes,
+    changes,
+    evicted: [],
+    head: fence.head + changes.length,
+    digest: digest.toString(),
+    stage,
+  }
+}
+
+/** The commits of a group so far. */
+class Group {
+  readonly changes: Change[] = []
+  readonly superseded: Checksum[] = []
+  readonly stage: Stage
+  readonly #head: Position
+
+  constructor(view: View, head: Position) {
+    this.stage = new Stage(view)
+    this.#head = head
+  }
+
+  plan(commit: Commit): Outcome {
+    const failed = this.#judge(commit)
+    if (failed !== undefined) return { kind: 'failed', failed }
+    if (!this.#mayFailHalfway(commit)) return new Attempt(this, this.stage, this.#head, commit).run()
+    const [changes, superseded] = [this.changes.length, this.superseded.length]
+    const attempt = new Attempt(this, new Stage(this.stage), this.#head, commit)
+    const outcome = attempt.run()
+    if (outcome.kind === 'committed') {
+      this.stage.absorb(attempt.stage)
+    } else {
+      this.changes.length = changes
+      this.superseded.length = superseded
+    }
+    return outcome
+  }
+
+  /** The checks that fail, all judged against the state before the commit. */
+  #judge({ at, checks }: Commit): FailedCheck[] | undefined {
+    let failed: FailedCheck[] | undefined
+    for (const check of checks) {
+      const found = judge(this.stage, check, at)
+      if (found !== undefined) failed = [...(failed ?? []), found]
+    }
+    return failed
+  }
+
+  /** Whether a write of the commit can be refused after others were planned: such a commit gets a stage of its own. */
+  #mayFailHalfway({ writes }: Commit): boolean {
+    for (const write of writes) {
+      if (write.kind === 'append') continue
+      const definition = this.stage.definition(write.collection)
+      if (definition === undefined || write.collection === definitionsCollection) return true
+      for (const name in definition.indexes) if (definition.indexes[name]?.unique) return true
+    }
+    return false
+  }
+}
+
+function judge(stage: Stage, check: Check, at: number): FailedCheck | undefined {
+  if (check.kind === 'stream') {
+    const found = stage.seq(check.stream)
+    if (streamIs(found, check.expect)) return undefined
+    return { kind: 'stream', stream: check.stream, expected: check.expect, found }
+  }
+  const { collection, id, expect } = check
+  const found = revisionOf(stage.document(collection, id), at)
+  return documentIs(found, expect) ? undefined : { kind: 'document', collection, id, expected: expect, found }
+}
+
+/** The revision that checks see: 0 for what is deleted or expired. */
+function revisionOf(held: Held | undefined, at: number): number {
+  return held === undefined || held.isTombstone || isExpired(held.expiresAt, at) ? 0 : held.position
+}
+
+/** The writes of one commit. */
+class Attempt {
+  readonly stage: Stage
+  readonly #group: Group
+  readonly #head: Position
+  readonly #first: Position
+  readonly #commit: Commit
+  #seqs: number[] = []
+  #failed: FailedCheck | undefined
+
+  constructor(group: Group, stage: Stage, head: Position, commit: Commit) {
+    this.stage = stage
+    this.#group = group
+    this.#head = head
+    this.#first = head + group.changes.length + 1
+    this.#commit = commit
+  }
+
+  run(): Outcome {
+    const { writes } = this.#commit
+    for (const write of writes) if (write.kind === 'put') this.#evictExpired(write)
+    const positions: Position[] = []
+    for (const write of writes) {
+      positions.push(this.#next())
+      const refusal = this.#write(write)
+      if (refusal !== undefined) return { kind: 'refused', error: refusal }
+      if (this.#failed !== undefined) return { kind: 'failed', failed: [this.#failed] }
+    }
+    return { kind: 'committed', positions, seqs: this.#seqs } satisfies Committed
+  }
+
+  #write(write: Write): UnderpinError | undefined {
+    if (write.kind === 'append') {
+      this.#append(write)
+      return undefined
+    }
+    const definition = this.stage.definition(write.collection)
+    if (definition === undefined) return undeclared(write.collection)
+    if (write.kind === 'delete') this.#delete(write.collection, write.id)
+    else this.#put(write, definition)
+    return undefined
+  }
+
+  #append({ stream, type, data, meta }: Write & { kind: 'append' }): void {
+    const { at } = this.#commit
+    const position = this.#next()
+    const seq = this.stage.seq(stream) + 1
+    const commit = this.#first
+    const event = {
+      kind: 'event' as const,
+      stream,
+      seq,
+      type,
+      data,
+      meta,
+      at,
+      position,
+      commit,
+      checksum: '',
+    }
+    event.checksum = eventChecksum(event)
+    this.stage.setSeq(stream, seq)
+    this.#seqs.push(seq)
+    this.#group.changes.push(Object.freeze(event))
+  }
+
+  #put(write: Write & { kind: 'put' }, definition: CollectionDefinition): void {
+    const keys = this.#claimKeys(write, definition)
+    if (keys === undefined) return
+    const { collection, id, data, expiresAt } = write
+    const { at } = this.#commit
+    const position = this.#next()
+    const kind = 'document'
+    const content = { kind, collection, id, data, expiresAt, at, position, commit: this.#first } as const
+    const document = Object.freeze({ ...content, checksum: documentChecksum(content) })
+    this.#replace(document, { position, checksum: document.checksum, expiresAt, isTombstone: false }, keys)
+    this.stage.declare(document)
+  }
+
+  #delete(collection: string, id: string): void {
+    const { at } = this.#commit
+    const position = this.#next()
+    const content = { kind: 'tombstone', collection, id, at, position, commit: this.#first } as const
+    const tombstone = Object.freeze({ ...content, checksum: tombstoneChecksum(content) })
+    this.#replace(
+      tombstone,
+      { position, checksum: tombstone.checksum, expiresAt: null, isTombstone: true },
+      [],
+    )
+  }
+
+  #next(): Position {
+    return this.#head + this.#group.changes.length + 1
+  }
+
+  #replace(change: Document | Tombstone, held: Held, keys: readonly string[]): void {
+    const before = this.stage.document(change.collection, change.id)
+    if (before !== undefined) this.#group.superseded.push(before.checksum)
+    this.stage.setDocument(change.collection, change.id, held, keys)
+    this.#group.changes.push(change)
+  }
+
+  /** Expired documents that hold a unique key of this put are deleted first, so that the writes' positions stay together. */
+  #evictExpired({ collection, id, data }: Write & { kind: 'put' }): void {
+    const definition = this.stage.definition(collection)
+    if (definition === undefined) return
+    for (const [index, key] of uniqueKeysOf(definition, data)) {
+      const holder = this.stage.holder(collection, index, key)
+      if (holder === undefined || holder === id) continue
+      const held = this.stage.document(collection, holder)
+      if (held !== undefined && isExpired(held.expiresAt, this.#commit.at)) this.#delete(collection, holder)
+    }
+  }
+
+  /** The unique keys of a put, or undefined if another document holds one (the check failed). */
+  #claimKeys(
+    { collection, id, data }: Write & { kind: 'put' },
+    definition: CollectionDefinition,
+  ): readonly string[] | undefined {
+    const keys: string[] = []
+    for (const [index, key] of uniqueKeysOf(definition, data)) {
+      const holder = this.stage.holder(collection, index, key)
+      if (holder !== undefined && holder !== id) {
+        const found = this.stage.document(collection, holder)?.position ?? 0
+        this.#failed = { kind: 'unique', collection, id, index, holder, found }
+        return undefined
+      }
+      keys.push(holderKey(collection, index, key))
+    }
+    return keys
+  }
+}
+
+/** Plans a page of the feed for a follower: verbatim, each record's checksum verified. */
+export function planApply(view: View, fence: Fence, page: Page<Change, Position>): Plan {
+  const stage = new Stage(view)
+  const digest = new DigestSum(fence.digest)
+  const evicted: { collection: string; id: string }[] = []
+  let last = fence.head
+  for (const change of page.items) {
+    if (change.position <= last)
+      throw new UnderpinError(
+        'invalid',
+        `The page does not continue this copy: position ${change.position} after ${last}`,
+      )
+    last = verifyChange(change).position
+    digest.add(change.checksum)
+    if (change.kind === 'event') {
+      if (change.seq !== stage.seq(change.stream) + 1)
+        throw new UnderpinError(
+          'invalid',
+          `The page leaves out events of stream ${change.stream} before ${change.seq}`,
+        )
+      stage.setSeq(change.stream, change.seq)
+      continue
+    }
+    const definition = stage.definition(change.collection)
+    if (definition === undefined) throw undeclared(change.collection)
+    const { collection, id, position, checksum } = change
+    const before = stage.document(collection, id)
+    if (before !== undefined) digest.subtract(before.checksum)
+    const keys: string[] = []
+    for (const [index, key] of change.kind === 'document' ? uniqueKeysOf(definition, change.data) : []) {
+      const holder = stage.holder(collection, index, key)
+      const held = holder === undefined || holder === id ? undefined : stage.document(collection, holder)
+      if (holder !== undefined && held !== undefined) {
+        digest.subtract(held.checksum)
+        stage.setDocument(collection, holder, null, [])
+        evicted.push({ collection, id: holder })
+      }
+      keys.push(holderKey(collection, index, key))
+    }
+    const isTombstone = change.kind === 'tombstone'
+    stage.setDocument(
+      collection,
+      id,
+      { position, checksum, expiresAt: isTombstone ? null : change.expiresAt, isTombstone },
+      keys,
+    )
+    if (!isTombstone) stage.declare(change)
+  }
+  if (page.next < last)
+    throw new UnderpinError(
+      'invalid',
+      `The page ends at position ${page.next}, before its last record at ${last}`,
+    )
+  return { outcomes: [], changes: page.items, evicted, head: page.next, digest: digest.toString(), stage }
+}
+
+function uniqueKeysOf(
+  definition: CollectionDefinition,
+  data: Parameters<typeof decodeValue>[0],
+): [string, FieldValue[]][] {
+  const keys: [string, FieldValue[]][] = []
+  let value: unknown
+  for (const name in definition.indexes) {
+    const index = definition.indexes[name]
+    if (!index?.unique) continue
+    value ??= decodeValue(data)
+    const key = uniqueKey(definition, index, value)
+    if (key !== undefined) keys.push([name, key])
+  }
+  return keys
+}
+
+function undeclared(collection: string): UnderpinError {
+  return new UnderpinError('invalid', `The collection ${collection} is not declared in this domain`, {
+    hint: `Declare it: openStore(url, { domains: { …: { collections: { ${JSON.stringify(collection)}: {} } } } })`,
+    details: { collection },
+  })
+}
+
+/** The definitions that a list of changes declares, the last of each collection. */
+export function declaredIn(changes: readonly Change[]): Map<string, CollectionDefinition> {
+  const declared = new Map<string, CollectionDefinition>()
+  for (const change of changes) {
+    if (change.kind === 'document' && change.collection === definitionsCollection) {
+      declared.set(change.id, decodeValue(change.data) as CollectionDefinition)
+    }
+  }
+  return declared
+}
+
+/** Refuses a commit on a backend that does not hold authority under the epoch that the caller believes in. */
+export function checkAuthority(domain: string, fence: Fence, epoch: number): void {
+  if (fence.role === 'authority' && fence.epoch === epoch) return
+  throw new UnderpinError(
+    'fenced',
+    `Domain ${domain} does not accept commits of epoch ${epoch} here: it is ${fence.role} at epoch ${fence.epoch}`,
+    {
+      hint: 'The store finds the backend that has authority and tries again; seen by an application, no candidate backend has it.',
+      details: { domain, epoch, found: fence.epoch, role: fence.role, successor: fence.successor },
+    },
+  )
+}
+
+/** Refuses a page on a backend that is no follower under the epoch named. */
+export function checkFollower(domain: string, fence: Fence, epoch: number): void {
+  if ((fence.role === 'follower' || fence.role === 'prepared') && fence.epoch === epoch) return
+  throw new UnderpinError(
+    'fenced',
+    `Domain ${domain} takes no pages of epoch ${epoch} here: it is ${fence.role} at epoch ${fence.epoch}`,
+    {
+      details: { domain, epoch, found: fence.epoch, role: fence.role },
+    },
+  )
+}

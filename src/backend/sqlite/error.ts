@@ -1,0 +1,85 @@
+/** What SQLite's errors mean here. */
+import { isUnderpinError, UnderpinError } from '../../error.ts'
+
+/** Primary result codes, https://www.sqlite.org/rescode.html */
+const codes = {
+  busy: 5,
+  locked: 6,
+  readonly: 8,
+  ioerr: 10,
+  corrupt: 11,
+  full: 13,
+  cantopen: 14,
+  constraint: 19,
+  notadb: 26,
+} as const
+
+const names: Readonly<Record<string, number>> = {
+  SQLITE_BUSY: codes.busy,
+  SQLITE_LOCKED: codes.locked,
+  SQLITE_READONLY: codes.readonly,
+  SQLITE_IOERR: codes.ioerr,
+  SQLITE_CORRUPT: codes.corrupt,
+  SQLITE_FULL: codes.full,
+  SQLITE_CANTOPEN: codes.cantopen,
+  SQLITE_CONSTRAINT: codes.constraint,
+  SQLITE_NOTADB: codes.notadb,
+}
+
+/** The primary result code of a driver's error, or undefined for another error. */
+export function resultCode(error: unknown): number | undefined {
+  const { code, errcode, sqliteCode } = error as { code?: unknown; errcode?: unknown; sqliteCode?: unknown }
+  if (typeof errcode === 'number') return errcode & 0xff
+  if (typeof sqliteCode === 'number') return sqliteCode & 0xff
+  if (typeof code !== 'string' || !code.startsWith('SQLITE_')) return undefined
+  return names[code] ?? names[code.split('_').slice(0, 2).join('_')]
+}
+
+export function isBusy(error: unknown): boolean {
+  const code = resultCode(error)
+  return code === codes.busy || code === codes.locked
+}
+
+/** Whether the connection cannot be trusted any more: what was written may or may not be on the disk. */
+export function isFatal(error: unknown): boolean {
+  const code = resultCode(error)
+  return code === codes.ioerr || code === codes.corrupt || code === codes.notadb
+}
+
+export function translate(error: unknown, place: string): unknown {
+  if (isUnderpinError(error)) return error
+  const because = error instanceof Error ? error.message : String(error)
+  switch (resultCode(error)) {
+    case undefined:
+      return error
+    case codes.busy:
+    case codes.locked:
+      return new UnderpinError('unavailable', `${place} is locked by another writer`, { cause: error })
+    case codes.full:
+      return new UnderpinError('unavailable', `The disk of ${place} is full; nothing was written`, {
+        hint: 'Free some space; no restart is needed.',
+        cause: error,
+      })
+    case codes.readonly:
+    case codes.cantopen:
+      return new UnderpinError('unavailable', `${place} cannot be opened for writing: ${because}`, {
+        hint: 'Check the path, its permissions and its owner.',
+        cause: error,
+      })
+    case codes.notadb:
+      return new UnderpinError('foreign', `${place} is not a SQLite database`, {
+        hint: 'Nothing was changed. Give another path.',
+        cause: error,
+      })
+    case codes.ioerr:
+    case codes.corrupt:
+      return new UnderpinError('damaged', `${place} cannot be read: ${because}`, {
+        hint: 'Run "underpin doctor"; restore from a follower or a backup.',
+        cause: error,
+      })
+    default:
+      return new UnderpinError('unavailable', `SQLite refused the call on ${place}: ${because}`, {
+        cause: error,
+      })
+  }
+}

@@ -1,0 +1,168 @@
+/** Opens a database file: looks before it touches, prepares the file, applies migrations. */
+import { closeSync, existsSync, mkdirSync, openSync, statSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { UnderpinError } from '../../error.ts'
+import { type Applied, loadMigrations, pendingMigrations } from '../sql/migration.ts'
+import { type Connection, connect } from './driver.ts'
+import { translate } from './error.ts'
+
+/** "UNDP": marks a database file as one that Underpin created. */
+const applicationId = 0x554e4450
+const oldestVersion = '3.38.0'
+const openTimeoutMs = 5_000
+
+export type SqliteDurability = 'durable' | 'process'
+
+/** Opens a file, creating it and its folders if they are not there. Refuses what is not ours without changing a byte. */
+export function openFile(path: string, durability: SqliteDurability): Connection {
+  const isNew = prepareFile(path)
+  if (!isNew) probe(path)
+  const connection = guarded(path, () => connect(path, false))
+  try {
+    guarded(path, () => prepareConnection(connection, durability, isNew))
+    return connection
+  } catch (error) {
+    connection.close()
+    throw error
+  }
+}
+
+/** Prepares a caller's handle: the tables of others in the same database are none of our business. */
+export function adoptHandle(connection: Connection, durability: SqliteDurability): Connection {
+  return guarded('the SQLite handle', () => {
+    prepareConnection(connection, durability, false)
+    return connection
+  })
+}
+
+/** True if the file is empty or not there; then its folders and itself are made, for the owner's eyes only. */
+function prepareFile(path: string): boolean {
+  if (path === ':memory:') return true
+  if (existsSync(path)) return statSync(path).size === 0
+  mkdirSync(dirname(path), { recursive: true })
+  try {
+    // Nobody has the file open yet, so closing this descriptor drops no lock of SQLite's.
+    closeSync(openSync(path, 'wx', 0o600))
+  } catch (error) {
+    if ((error as { code?: string }).code !== 'EEXIST') {
+      throw new UnderpinError('unavailable', `${path} cannot be created: ${(error as Error).message}`, {
+        cause: error,
+      })
+    }
+  }
+  return true
+}
+
+/** Reads what the file says of itself over a connection that cannot write. */
+function probe(path: string): void {
+  guarded(path, () => {
+    const connection = connect(path, true)
+    try {
+      connection.exec(`PRAGMA busy_timeout = ${openTimeoutMs}`)
+      const tables = connection
+        .prepare("SELECT name FROM sqlite_master WHERE type = 'table'")
+        .rows()
+        .map(([name]) => name)
+      if (tables.includes('underpin_migrations'))
+        pendingMigrations(migrations(), appliedMigrations(connection))
+      else if (tables.length > 0) {
+        throw new UnderpinError('foreign', `${path} is a SQLite database that Underpin did not create`, {
+          hint: 'Nothing was changed. Give another path, or open the database yourself and pass the handle to share it: sqlite(handle).',
+          details: { tables: tables.slice(0, 20) },
+        })
+      }
+    } finally {
+      connection.close()
+    }
+  })
+}
+
+function prepareConnection(connection: Connection, durability: SqliteDurability, isNew: boolean): void {
+  connection.exec(`PRAGMA busy_timeout = ${openTimeoutMs}`)
+  const version = String(connection.prepare('SELECT sqlite_version()').rows()[0]?.[0])
+  if (compareVersions(version, oldestVersion) < 0)
+    throw new UnderpinError(
+      'unsupported',
+      `SQLite ${version} is too old; ${oldestVersion} or later is needed`,
+    )
+  connection.prepare('PRAGMA journal_mode = WAL').rows()
+  setSynchronous(connection, durability)
+  if (isNew) connection.exec(`PRAGMA application_id = ${applicationId}`)
+  migrate(connection)
+  checkSynchronous(connection, durability)
+  connection.exec(`PRAGMA busy_timeout = ${busyTimeoutMs}`)
+}
+
+/** Milliseconds that a call waits for another process's lock before it is tried again from outside. */
+const busyTimeoutMs = 5
+
+function setSynchronous(connection: Connection, durability: SqliteDurability): void {
+  connection.exec(`PRAGMA synchronous = ${durability === 'durable' ? 'FULL' : 'NORMAL'}`)
+}
+
+/** After the first write, because a driver may lower the level then: better-sqlite3 falls back to NORMAL in WAL mode. */
+function checkSynchronous(connection: Connection, durability: SqliteDurability): void {
+  const wanted = durability === 'durable' ? 2 : 1
+  const found = () => Number(connection.prepare('PRAGMA synchronous').rows()[0]?.[0])
+  if (found() === wanted) return
+  setSynchronous(connection, durability)
+  if (found() !== wanted)
+    throw new UnderpinError(
+      'unsupported',
+      `This SQLite driver does not keep synchronous = ${wanted}; commits would not be ${durability}`,
+    )
+}
+
+/** Applies what is missing under the write lock, so that of two processes that start together one does it. */
+function migrate(connection: Connection): void {
+  connection.exec('BEGIN IMMEDIATE')
+  try {
+    connection.exec(
+      'CREATE TABLE IF NOT EXISTS underpin_migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL) STRICT',
+    )
+    const record = connection.prepare(
+      'INSERT INTO underpin_migrations (number, name, checksum) VALUES (?, ?, ?)',
+    )
+    for (const { number, name, sql, checksum } of pendingMigrations(
+      migrations(),
+      appliedMigrations(connection),
+    )) {
+      connection.exec(sql)
+      record.run(number, name, checksum)
+    }
+    connection.exec('COMMIT')
+  } catch (error) {
+    connection.exec('ROLLBACK')
+    throw error
+  }
+}
+
+function migrations() {
+  return loadMigrations(new URL('./migration/', import.meta.url))
+}
+
+function appliedMigrations(connection: Connection): Applied[] {
+  const rows = connection
+    .prepare('SELECT number, name, checksum FROM underpin_migrations ORDER BY number')
+    .rows()
+  return rows.map(([number, name, checksum]) => ({
+    number: Number(number),
+    name: String(name),
+    checksum: String(checksum),
+  }))
+}
+
+/** Compares versions of the form a.b.c. */
+export function compareVersions(a: string, b: string): number {
+  const [x, y] = [a.split('.').map(Number), b.split('.').map(Number)]
+  for (let i = 0; i < 3; i++) if (x[i] !== y[i]) return (x[i] ?? 0) - (y[i] ?? 0)
+  return 0
+}
+
+function guarded<T>(place: string, run: () => T): T {
+  try {
+    return run()
+  } catch (error) {
+    throw translate(error, place)
+  }
+}

@@ -1,0 +1,126 @@
+/** The tables of a domain: made when it is created, and when a collection is declared. */
+import type { CollectionDefinition, FieldType, FieldValue } from '../../model/collection.ts'
+import { plainCollection, systemCollections, uniqueKey } from '../../model/collection.ts'
+import { decodeValue, type JsonText } from '../../model/value.ts'
+import { duplicateKey } from '../domain-state.ts'
+import { collectionTable, domainPrefix, eventsTable, fieldColumn, indexName } from '../sql/name.ts'
+import { type Dialect, indexCondition } from '../sql/scan.ts'
+import type { Connection } from './driver.ts'
+
+export const sqlite: Dialect = {
+  is: 'IS',
+  parameter: () => '?',
+  literal: (value) =>
+    typeof value === 'string' ? `'${value.replaceAll("'", "''")}'` : String(Number(value)),
+}
+
+export function createDomain(connection: Connection, domain: string): void {
+  const events = eventsTable(domain)
+  connection.exec(`CREATE TABLE ${events} (
+    position INTEGER PRIMARY KEY,
+    stream TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    commit_position INTEGER NOT NULL,
+    meta TEXT,
+    data TEXT NOT NULL,
+    checksum TEXT NOT NULL
+  ) STRICT`)
+  connection.exec(`CREATE UNIQUE INDEX "${domain}__events__stream" ON ${events} (stream, seq)`)
+  for (const name of systemCollections) alterCollection(connection, domain, name, undefined, plainCollection)
+}
+
+export function dropDomain(connection: Connection, domain: string): void {
+  const prefix = domainPrefix(domain)
+  const tables = connection
+    .prepare("SELECT name FROM sqlite_master WHERE type = 'table' AND substr(name, 1, ?) = ?")
+    .rows(prefix.length, prefix)
+  for (const [name] of tables) connection.exec(`DROP TABLE "${name}"`)
+}
+
+/** Makes the table of a collection what its definition says: new columns and indexes are added, none is removed. */
+export function alterCollection(
+  connection: Connection,
+  domain: string,
+  name: string,
+  from: CollectionDefinition | undefined,
+  to: CollectionDefinition,
+): void {
+  const table = collectionTable(domain, name)
+  if (from === undefined) createCollection(connection, domain, name)
+  for (const [field, type] of Object.entries(to.fields)) {
+    if (from !== undefined && Object.hasOwn(from.fields, field)) continue
+    connection.exec(
+      `ALTER TABLE ${table} ADD COLUMN ${fieldColumn(field)} ${columnTypes[type]} GENERATED ALWAYS AS (${fieldExpression(field, type)}) VIRTUAL`,
+    )
+  }
+  for (const [index, definition] of Object.entries(to.indexes)) {
+    if (from !== undefined && Object.hasOwn(from.indexes, index)) continue
+    if (definition.unique && from !== undefined) refuseDuplicates(connection, table, name, index, to)
+    const columns = definition.fields.map(fieldColumn).join(', ')
+    const unique = definition.unique ? 'UNIQUE ' : ''
+    connection.exec(
+      `CREATE ${unique}INDEX ${indexName(domain, name, index)} ON ${table} (${columns}) WHERE ${indexCondition(sqlite, definition)}`,
+    )
+  }
+}
+
+function createCollection(connection: Connection, domain: string, name: string): void {
+  const table = collectionTable(domain, name)
+  connection.exec(`CREATE TABLE ${table} (
+    id TEXT PRIMARY KEY,
+    revision INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    commit_position INTEGER NOT NULL,
+    expires_at INTEGER,
+    data TEXT,
+    checksum TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID`)
+  connection.exec(`CREATE UNIQUE INDEX ${indexName(domain, name, '_revision')} ON ${table} (revision)`)
+  connection.exec(
+    `CREATE INDEX ${indexName(domain, name, '_expiry')} ON ${table} (expires_at) WHERE expires_at IS NOT NULL`,
+  )
+}
+
+const columnTypes: Readonly<Record<FieldType, string>> = {
+  string: 'TEXT',
+  number: 'REAL',
+  boolean: 'INTEGER',
+}
+const jsonTypes: Readonly<Record<FieldType, string>> = {
+  string: "('text')",
+  number: "('integer', 'real')",
+  boolean: "('true', 'false')",
+}
+
+/** The field's value, or null if it is missing or of another type: what `fieldValue` of the model says. */
+function fieldExpression(field: string, type: FieldType): string {
+  const path = `'$.${field
+    .split('.')
+    .map((part) => `"${part}"`)
+    .join('.')}'`
+  return `CASE WHEN json_type(data, ${path}) IN ${jsonTypes[type]} THEN json_extract(data, ${path}) END`
+}
+
+/** Finds two documents with one key before the index is made, to name them. */
+function refuseDuplicates(
+  connection: Connection,
+  table: string,
+  collection: string,
+  name: string,
+  definition: CollectionDefinition,
+): void {
+  const index = definition.indexes[name]
+  if (index === undefined) return
+  const holders = new Map<string, string>()
+  for (const [id, data] of connection
+    .prepare(`SELECT id, data FROM ${table} WHERE data IS NOT NULL`)
+    .rows()) {
+    const key: FieldValue[] | undefined = uniqueKey(definition, index, decodeValue(data as JsonText))
+    if (key === undefined) continue
+    const holder = holders.get(JSON.stringify(key))
+    if (holder !== undefined) throw duplicateKey(collection, name, [holder, String(id)])
+    holders.set(JSON.stringify(key), String(id))
+  }
+}

@@ -1,0 +1,361 @@
+/** The verbs on a SQLite database. Each is one transaction; a commit takes the write lock first, so that nothing it reads can change. */
+import { UnderpinError } from '../../error.ts'
+import type { Change } from '../../model/change.ts'
+import type { CollectionDefinition, FieldValue } from '../../model/collection.ts'
+import type { Document } from '../../model/document.ts'
+import type { Event } from '../../model/event.ts'
+import { type Fence, type Role, sameFence, vacantFence } from '../../model/fence.ts'
+import {
+  type Cursor,
+  encodeCursor,
+  type Page,
+  type Query,
+  type Range,
+  type Served,
+} from '../../model/page.ts'
+import type { Position } from '../../model/position.ts'
+import type { Found, SyncBackend } from '../backend.ts'
+import { checkAuthority, checkFollower, declaredIn, type Plan, planApply, planCommits } from '../plan.ts'
+import { collectionTable, eventsTable } from '../sql/name.ts'
+import { type SqlValue, scanSql } from '../sql/scan.ts'
+import type { Connection, Statement } from './driver.ts'
+import { isBusy, isFatal, translate } from './error.ts'
+import { readChanges } from './feed.ts'
+import { documentColumns, documentValues, eventColumns, eventValues, toDocument, toEvent } from './record.ts'
+import { alterCollection, createDomain, dropDomain, sqlite } from './table.ts'
+import { SqliteView } from './view.ts'
+
+const fenceColumns = 'role, epoch, head, digest, incarnation, successor'
+
+export class SqliteVerbs implements SyncBackend {
+  readonly #place: string
+  readonly #connect: () => Connection
+  readonly #moved: (domain: string) => void
+  #connection: Connection | undefined
+  #poison: unknown
+  readonly #statements = new Map<string, Statement>()
+  readonly #views = new Map<string, SqliteView>()
+
+  constructor(place: string, connect: () => Connection, moved: (domain: string) => void) {
+    this.#place = place
+    this.#connect = connect
+    this.#moved = moved
+  }
+
+  open(): void {
+    this.#connection ??= this.#connect()
+  }
+
+  close(): void {
+    this.#statements.clear()
+    this.#views.clear()
+    const connection = this.#connection
+    this.#connection = undefined
+    connection?.close()
+  }
+
+  /** Changes whenever another connection has committed. */
+  dataVersion(): number {
+    return this.#guard(() => Number(this.#rows('PRAGMA data_version')[0]?.[0]))
+  }
+
+  domains(): readonly string[] {
+    return this.#guard(() =>
+      this.#rows('SELECT domain FROM underpin_fences ORDER BY domain').map(([domain]) => String(domain)),
+    )
+  }
+
+  fence(domain: string): Fence {
+    return this.#guard(() => this.#fence(domain))
+  }
+
+  commit(...[domain, epoch, commits]: Parameters<SyncBackend['commit']>): ReturnType<SyncBackend['commit']> {
+    const plan = this.#write(domain, (fence, view) => {
+      checkAuthority(domain, fence, epoch)
+      return planCommits(view, fence, commits)
+    })
+    return plan.outcomes
+  }
+
+  apply(domain: string, epoch: number, page: Page<Change, Position>): void {
+    this.#write(domain, (fence, view) => {
+      checkFollower(domain, fence, epoch)
+      return planApply(view, fence, page)
+    })
+  }
+
+  read(
+    domain: string,
+    stream: string,
+    { after, before, backwards, limit }: Range,
+  ): Page<Event, number | null> {
+    const direction = backwards ? 'DESC' : 'ASC'
+    const sql = `SELECT ${eventColumns} FROM ${eventsTable(domain)} WHERE stream = ? AND seq > ? AND seq < ? ORDER BY seq ${direction} LIMIT ?`
+    return this.#snapshot(domain, (served) => {
+      if (served.role === 'vacant') return { items: [], next: null, ...served }
+      const rows = this.#rows(sql, stream, after, Math.min(before, Number.MAX_SAFE_INTEGER), limit + 1)
+      const items = (rows.length > limit ? rows.slice(0, limit) : rows).map(toEvent)
+      return { items, next: rows.length > limit ? (items.at(-1)?.seq ?? null) : null, ...served }
+    })
+  }
+
+  get(domain: string, keys: Parameters<SyncBackend['get']>[1]): Found {
+    const [key] = keys
+    if (key !== undefined && keys.length === 1) return this.#getOne(domain, key.collection, key.id)
+    return this.#snapshot(domain, (served) => {
+      const documents = keys.map(({ collection, id }) => {
+        const [row] = this.#rows(
+          `SELECT ${documentColumns} FROM ${this.#table(domain, collection)} WHERE id = ?`,
+          id,
+        )
+        return row === undefined ? undefined : toDocument(collection, row)
+      })
+      return { documents, ...served }
+    })
+  }
+
+  scan(domain: string, query: Query): Page<Document, Cursor | null> {
+    return this.#snapshot(domain, (served) => {
+      const table = this.#table(domain, query.collection)
+      const { where, orderBy, parameters, keyColumns } = scanSql(
+        sqlite,
+        this.#definition(domain, query.collection),
+        query,
+      )
+      const columns = [documentColumns, ...keyColumns].join(', ')
+      const rows = this.#rows(
+        `SELECT ${columns} FROM ${table} WHERE ${where} ORDER BY ${orderBy} LIMIT ?`,
+        ...parameters,
+        query.limit + 1,
+      )
+      const page = rows.slice(0, query.limit)
+      const items = page.map((row) => toDocument(query.collection, row) as Document)
+      const last = page.at(-1)
+      const next =
+        rows.length > query.limit && last !== undefined
+          ? encodeCursor({ key: last.slice(7) as FieldValue[], id: String(last[1]) })
+          : null
+      return { items, next, ...served }
+    })
+  }
+
+  changes(domain: string, after: Position, limit: number): Page<Change, Position> {
+    return this.#snapshot(domain, (served) => {
+      if (served.role === 'vacant') return { items: [], next: 0, ...served }
+      const collections = [...this.#view(domain, served.head).definitions().keys()]
+      const { items, isEnd } = readChanges(this.#rows, domain, collections, after, limit)
+      return { items, next: isEnd ? served.head : (items.at(-1)?.position ?? after), ...served }
+    })
+  }
+
+  transition(domain: string, from: Fence, to: Fence): boolean {
+    const isDone = this.#locked(() => {
+      const found = this.#fence(domain)
+      if (!sameFence(found, from)) return false
+      const isNewCopy = to.role === 'prepared' || found.role === 'vacant'
+      if (isNewCopy) {
+        dropDomain(this.#open(), domain)
+        createDomain(this.#open(), domain)
+      }
+      const { head, digest } = isNewCopy ? vacantFence : found
+      this.#run(
+        `INSERT OR REPLACE INTO underpin_fences (domain, ${fenceColumns}) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+        domain,
+        to.role,
+        to.epoch,
+        head,
+        digest,
+        to.incarnation,
+        to.successor,
+      )
+      return true
+    })
+    this.#views.delete(domain)
+    if (isDone) this.#moved(domain)
+    return isDone
+  }
+
+  /** Plans under the write lock and writes what was planned: records, then the fence, then one sync. */
+  #write(domain: string, plan: (fence: Fence, view: SqliteView) => Plan): Plan {
+    let view: SqliteView | undefined
+    try {
+      const planned = this.#locked(() => {
+        const fence = this.#fence(domain)
+        if (fence.role === 'vacant') checkAuthority(domain, fence, fence.epoch)
+        view = this.#view(domain, fence.head)
+        const result = plan(fence, view)
+        this.#alter(domain, view, declaredIn(result.changes))
+        this.#store(domain, result)
+        if (result.head !== fence.head)
+          this.#run(
+            'UPDATE underpin_fences SET head = ?, digest = ? WHERE domain = ?',
+            result.head,
+            result.digest,
+            domain,
+          )
+        return result
+      })
+      if (declaredIn(planned.changes).size > 0) view?.clear()
+      else view?.cache.absorb(planned.stage, planned.head)
+      if (planned.changes.length > 0) this.#moved(domain)
+      return planned
+    } catch (error) {
+      view?.clear()
+      throw error
+    }
+  }
+
+  #alter(domain: string, view: SqliteView, declared: ReadonlyMap<string, CollectionDefinition>): void {
+    for (const [name, definition] of declared)
+      alterCollection(this.#open(), domain, name, view.definition(name), definition)
+  }
+
+  #store(domain: string, { changes, evicted }: Plan): void {
+    for (const { collection, id } of evicted)
+      this.#run(`DELETE FROM ${collectionTable(domain, collection)} WHERE id = ?`, id)
+    const insertEvent = `INSERT INTO ${eventsTable(domain)} (${eventColumns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
+    for (const change of changes) {
+      if (change.kind === 'event') this.#run(insertEvent, ...eventValues(change))
+      else
+        this.#run(
+          `INSERT OR REPLACE INTO ${collectionTable(domain, change.collection)} (${documentColumns}) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+          ...documentValues(change),
+        )
+    }
+  }
+
+  /** One document and the fence it was read under, in one statement. */
+  #getOne(domain: string, collection: string, id: string): Found {
+    return this.#guard(() => {
+      const columns = documentColumns.split(', ').map((column) => `d.${column}`)
+      const sql = `SELECT f.epoch, f.role, f.head, ${columns.join(', ')} FROM underpin_fences f LEFT JOIN ${this.#table(domain, collection)} d ON d.id = ? WHERE f.domain = ?`
+      const [row] = this.#rows(sql, id, domain)
+      if (row === undefined) return { documents: [undefined], epoch: 0, role: 'vacant', head: 0 }
+      const record = row[3] === null ? undefined : toDocument(collection, row.slice(3))
+      return { documents: [record], epoch: row[0] as number, role: row[1] as Role, head: row[2] as number }
+    })
+  }
+
+  #fence(domain: string): Fence {
+    const [row] = this.#rows(`SELECT ${fenceColumns} FROM underpin_fences WHERE domain = ?`, domain)
+    if (row === undefined) return vacantFence
+    const [role, epoch, head, digest, incarnation, successor] = row as [
+      Role,
+      number,
+      number,
+      string,
+      string,
+      string | null,
+    ]
+    return { role, epoch, head, digest, incarnation, successor }
+  }
+
+  /** The view of a domain, valid at its head. */
+  #view(domain: string, head: Position): SqliteView {
+    const view = this.#views.get(domain) ?? new SqliteView(domain, this.#rows)
+    this.#views.set(domain, view)
+    view.moveTo(head)
+    return view
+  }
+
+  #definition(domain: string, collection: string): CollectionDefinition {
+    const { head, role } = this.#fence(domain)
+    const definition = role === 'vacant' ? undefined : this.#view(domain, head).definition(collection)
+    if (definition !== undefined) return definition
+    throw new UnderpinError('invalid', `The collection ${collection} is not declared in domain ${domain}`, {
+      details: { domain, collection },
+    })
+  }
+
+  /** The table of a declared collection; `invalid` for another. Known tables are not asked for again: none is ever dropped under an authority. */
+  #table(domain: string, collection: string): string {
+    const known = this.#views.get(domain)?.knows(collection)
+    if (!known) this.#definition(domain, collection)
+    return collectionTable(domain, collection)
+  }
+
+  /** Runs reads that must belong together, under one snapshot, with the fence that holds in it. */
+  #snapshot<T>(domain: string, read: (served: Served) => T): T {
+    return this.#guard(() => {
+      this.#run('BEGIN')
+      try {
+        const { epoch, role, head } = this.#fence(domain)
+        return read({ epoch, role, head })
+      } finally {
+        this.#run('COMMIT')
+      }
+    })
+  }
+
+  /** Runs a transaction that holds the write lock from its beginning. */
+  #locked<T>(work: () => T): T {
+    return this.#guard(() => {
+      this.#run('BEGIN IMMEDIATE')
+      let result: T
+      try {
+        result = work()
+      } catch (error) {
+        this.#run('ROLLBACK')
+        throw error
+      }
+      this.#commitTransaction()
+      return result
+    })
+  }
+
+  /** A COMMIT that fails for lack of a lock or of space can be rolled back; after any other failure nobody can tell. */
+  #commitTransaction(): void {
+    try {
+      this.#run('COMMIT')
+    } catch (error) {
+      if (isFatal(error)) {
+        this.#poison = error
+        throw new UnderpinError(
+          'unknown',
+          `The disk failed while ${this.#place} was being synced: the commit may or may not be kept`,
+          {
+            hint: 'Close the store, look at the disk, and open it again.',
+            cause: error,
+          },
+        )
+      }
+      this.#run('ROLLBACK')
+      throw error
+    }
+  }
+
+  #guard<T>(run: () => T): T {
+    if (this.#poison !== undefined) {
+      throw new UnderpinError('damaged', `${this.#place} is not used any more after a failed sync`, {
+        hint: 'Close the store and open it again.',
+        cause: this.#poison,
+      })
+    }
+    try {
+      return run()
+    } catch (error) {
+      if (!isBusy(error) && isFatal(error)) this.#poison = error
+      throw translate(error, this.#place)
+    }
+  }
+
+  #open(): Connection {
+    if (this.#connection === undefined) throw new UnderpinError('closed', `${this.#place} was closed`)
+    return this.#connection
+  }
+
+  #statement(sql: string): Statement {
+    const connection = this.#open()
+    const known = this.#statements.get(sql)
+    if (known !== undefined) return known
+    const statement = connection.prepare(sql)
+    this.#statements.set(sql, statement)
+    return statement
+  }
+
+  #run(sql: string, ...parameters: SqlValue[]): void {
+    this.#statement(sql).run(...parameters)
+  }
+
+  readonly #rows = (sql: string, ...parameters: SqlValue[]) => this.#statement(sql).rows(...parameters)
+}

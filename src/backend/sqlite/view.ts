@@ -1,0 +1,104 @@
+/** What a SQLite database holds of one domain, for planning commits: asked for once, then remembered. */
+import {
+  type CollectionDefinition,
+  definitionsCollection,
+  type FieldValue,
+  plainCollection,
+  systemCollections,
+} from '../../model/collection.ts'
+import { decodeValue, type JsonText } from '../../model/value.ts'
+import { HeadCache } from '../cache.ts'
+import { collectionTable, eventsTable, fieldColumn } from '../sql/name.ts'
+import { indexCondition, type SqlValue, toSql } from '../sql/scan.ts'
+import type { Held, View } from '../stage.ts'
+import { sqlite } from './table.ts'
+
+/** Runs a statement that is prepared once. */
+export type Rows = (sql: string, ...parameters: SqlValue[]) => readonly (readonly unknown[])[]
+
+export class SqliteView implements View {
+  readonly cache = new HeadCache()
+  readonly #domain: string
+  readonly #rows: Rows
+  #definitions: Map<string, CollectionDefinition> | undefined
+  readonly #seqSql: string
+
+  constructor(domain: string, rows: Rows) {
+    this.#domain = domain
+    this.#rows = rows
+    this.#seqSql = `SELECT max(seq) FROM ${eventsTable(domain)} WHERE stream = ?`
+  }
+
+  /** Forgets what another process may have changed. */
+  moveTo(head: number): void {
+    if (this.cache.isAt(head)) return
+    this.cache.moveTo(head)
+    this.#definitions = undefined
+  }
+
+  clear(): void {
+    this.cache.clear()
+    this.#definitions = undefined
+  }
+
+  seq(stream: string): number {
+    const cached = this.cache.seqs.get(stream)
+    if (cached !== undefined) return cached
+    const seq = Number(this.#rows(this.#seqSql, stream)[0]?.[0] ?? 0)
+    this.cache.seqs.set(stream, seq)
+    return seq
+  }
+
+  document(collection: string, id: string): Held | undefined {
+    const key = `${collection}\0${id}`
+    const cached = this.cache.documents.get(key)
+    if (cached !== undefined) return cached ?? undefined
+    const [row] = this.definition(collection) === undefined ? [] : this.#rows(this.#heldSql(collection), id)
+    const held =
+      row === undefined
+        ? null
+        : {
+            position: Number(row[0]),
+            checksum: String(row[1]),
+            expiresAt: row[2] as number | null,
+            isTombstone: row[3] === 1,
+          }
+    this.cache.documents.set(key, held)
+    return held ?? undefined
+  }
+
+  definition(collection: string): CollectionDefinition | undefined {
+    return this.definitions().get(collection)
+  }
+
+  /** All collections of the domain. */
+  definitions(): ReadonlyMap<string, CollectionDefinition> {
+    if (this.#definitions !== undefined) return this.#definitions
+    const definitions = new Map(systemCollections.map((name) => [name, plainCollection]))
+    const rows = this.#rows(
+      `SELECT id, data FROM ${collectionTable(this.#domain, definitionsCollection)} WHERE data IS NOT NULL`,
+    )
+    for (const [id, data] of rows)
+      definitions.set(String(id), decodeValue(data as JsonText) as CollectionDefinition)
+    this.#definitions = definitions
+    return definitions
+  }
+
+  /** Whether a collection is known to be declared, without asking the database. */
+  knows(collection: string): boolean {
+    return this.#definitions?.has(collection) ?? false
+  }
+
+  holder(collection: string, index: string, key: readonly FieldValue[]): string | undefined {
+    const definition = this.definition(collection)?.indexes[index]
+    if (definition === undefined) return undefined
+    const equals = definition.fields.map((field) => `${fieldColumn(field)} = ?`).join(' AND ')
+    const sql = `SELECT id FROM ${collectionTable(this.#domain, collection)} WHERE ${equals} AND ${indexCondition(sqlite, definition)} LIMIT 1`
+    const [row] = this.#rows(sql, ...key.map(toSql))
+    return row === undefined ? undefined : String(row[0])
+  }
+
+  #heldSql(collection: string): string {
+    return `SELECT revision, checksum, expires_at, data IS NULL FROM ${collectionTable(this.#domain, collection)} WHERE id = ?`
+  }
+}
