@@ -1,0 +1,59 @@
+/** A domain as an application holds it: all facets over one port. */
+import type { CallOptions } from '../backend/backend.ts'
+import type { Position } from '../model/position.ts'
+import { Documents } from './documents.ts'
+import { type FeedItem, type FeedOptions, type FeedPage, follow, readFeed } from './feed.ts'
+import { Log } from './log.ts'
+import type { Port } from './port.ts'
+import type { NewEvent } from './shape.ts'
+import {
+  type Collections,
+  type Transaction,
+  type TransactionOptions,
+  type TransactionResult,
+  transact,
+} from './transaction.ts'
+
+export class Domain<E extends NewEvent = NewEvent, C extends Collections = Collections> {
+  readonly name: string
+  /** Streams of events. */
+  readonly log: Log<E>
+  readonly #port: Port
+
+  constructor(port: Port) {
+    this.#port = port
+    this.name = port.domain
+    this.log = new Log(port)
+  }
+
+  /** The documents of a declared collection; `invalid` if it is not declared. */
+  documents<K extends keyof C & string>(collection: K): Documents<C[K]> {
+    return new Documents(this.#port, collection)
+  }
+
+  /**
+   * Runs `work` and commits what it asked for, all or nothing: events and documents together, with checks also on what
+   * is not written. What `work` reads through the transaction must still be so when it commits; else it runs again.
+   */
+  transaction<R>(
+    work: (transaction: Transaction<E, C>) => R | Promise<R>,
+    options: TransactionOptions = {},
+  ): Promise<TransactionResult<R>> {
+    return transact(this.#port, work, options)
+  }
+
+  /** One page of the feed: all changes after a position, in order, never part of a commit. */
+  changes(options: FeedOptions & CallOptions = {}): Promise<FeedPage<E>> {
+    return readFeed(this.#port, options)
+  }
+
+  /** All changes after a position, then those to come, until the signal aborts. */
+  follow(options: FeedOptions & { readonly signal: AbortSignal }): AsyncGenerator<FeedItem<E>> {
+    return follow(this.#port, options)
+  }
+
+  /** The last position. */
+  head(options: CallOptions = {}): Promise<Position> {
+    return this.#port.head(options)
+  }
+}

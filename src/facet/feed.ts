@@ -1,0 +1,101 @@
+/** The feed facet: all changes of a domain in order, and those to come. */
+import type { CallOptions } from '../backend/backend.ts'
+import type { Change } from '../model/change.ts'
+import type { Page } from '../model/page.ts'
+import type { Position } from '../model/position.ts'
+import { decodeValue } from '../model/value.ts'
+import type { Port } from './port.ts'
+import { type NewEvent, type StoredEvent, toStoredEvent } from './shape.ts'
+
+/** A change as applications see it. */
+export type FeedItem<E extends NewEvent = NewEvent> =
+  | ({ readonly kind: 'event' } & StoredEvent<E>)
+  | {
+      readonly kind: 'document'
+      readonly collection: string
+      readonly id: string
+      readonly value: unknown
+      readonly expiresAt: number | undefined
+      readonly at: number
+      readonly position: Position
+    }
+  | {
+      readonly kind: 'tombstone'
+      readonly collection: string
+      readonly id: string
+      readonly at: number
+      readonly position: Position
+    }
+
+export interface FeedOptions {
+  /** Only changes with a higher position. */
+  readonly after?: Position
+  /** Records in a page; 1,000 if left out. */
+  readonly limit?: number
+}
+
+/** A part of the feed: whole commits. */
+export interface FeedPage<E extends NewEvent> {
+  readonly items: readonly FeedItem<E>[]
+  /** What to give as `after` next: everything up to here was delivered. */
+  readonly next: Position
+  /** The last position of the domain when the page was read; at the end, `next` is the same. */
+  readonly head: Position
+}
+
+export async function readFeed<E extends NewEvent>(
+  port: Port,
+  { after = 0, limit = 1_000, ...options }: FeedOptions & CallOptions,
+): Promise<FeedPage<E>> {
+  return toFeedPage(await port.changes(after, limit, options))
+}
+
+/**
+ * All changes after a position, then those to come, until the signal aborts. No gap between the two: a hint that
+ * something moved only makes it read on from where it is.
+ */
+export async function* follow<E extends NewEvent>(
+  port: Port,
+  options: FeedOptions & { readonly signal: AbortSignal },
+): AsyncGenerator<FeedItem<E>> {
+  const { signal, limit = 1_000 } = options
+  let position = options.after ?? 0
+  for await (const _hint of port.watch(signal)) {
+    for (let isBehind = true; isBehind && !signal.aborted; ) {
+      const page = await port.changes(position, limit)
+      for (const change of page.items) {
+        if (signal.aborted) return
+        yield toFeedItem<E>(change)
+      }
+      position = page.next
+      isBehind = page.next < page.head
+    }
+  }
+}
+
+export function toFeedPage<E extends NewEvent>(page: Page<Change, Position>): FeedPage<E> {
+  return { items: page.items.map((change) => toFeedItem<E>(change)), next: page.next, head: page.head }
+}
+
+function toFeedItem<E extends NewEvent>(change: Change): FeedItem<E> {
+  switch (change.kind) {
+    case 'event':
+      return { kind: 'event', ...toStoredEvent<E>(change) } as FeedItem<E>
+    case 'document': {
+      const { collection, id, data, expiresAt, at, position } = change
+      return {
+        kind: 'document',
+        collection,
+        id,
+        value: decodeValue(data),
+        expiresAt: expiresAt ?? undefined,
+        at,
+        position,
+      }
+    }
+    case 'tombstone': {
+      const { collection, id, at, position } = change
+      return { kind: 'tombstone', collection, id, at, position }
+    }
+  }
+}

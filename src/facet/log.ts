@@ -1,0 +1,157 @@
+/** The log facet: streams of events. */
+import type { CallOptions } from '../backend/backend.ts'
+import type { Range } from '../model/page.ts'
+import { type AppendOptions, type CommitOptions, type CommitResult, Draft } from './draft.ts'
+import type { Port, SyncPort } from './port.ts'
+import { send, sendSync } from './send.ts'
+import { type NewEvent, type StoredEvent, toStoredEvent } from './shape.ts'
+
+export interface ReadOptions {
+  /** Only events with a higher seq. */
+  readonly after?: number
+  /** Only events with a lower seq. */
+  readonly before?: number
+  /** Highest seq first. */
+  readonly backwards?: boolean
+  /** At most so many; 1,000 if left out. */
+  readonly limit?: number
+}
+
+/** A part of a stream. */
+export interface EventPage<E extends NewEvent> {
+  readonly events: readonly StoredEvent<E>[]
+  /** The options that read the part behind this one, or undefined at the end. */
+  readonly next: ReadOptions | undefined
+}
+
+export class Log<E extends NewEvent = NewEvent> {
+  readonly #port: Port
+
+  constructor(port: Port) {
+    this.#port = port
+  }
+
+  /**
+   * Appends one or more events to a stream, atomically. Acknowledged means durable (as far as the backend is).
+   * Fails with `conflict` if the stream is not as expected, `invalid` or `too-large` before anything is written,
+   * `unknown` if the outcome cannot be told.
+   */
+  append(
+    stream: string,
+    events: E | readonly E[],
+    options: AppendOptions & CommitOptions & CallOptions = {},
+  ): Promise<CommitResult> {
+    return settle(() => {
+      const draft = new Draft(this.#port.limits)
+      draft.append(stream, events, options)
+      return send(this.#port, draft, options)
+    })
+  }
+
+  /** One page of a stream, in order of seq. Fails with `damaged` if a record is not what was written. */
+  async read(stream: string, options: ReadOptions & CallOptions = {}): Promise<EventPage<E>> {
+    const range = toRange(options)
+    const page = await this.#port.read(stream, range, options)
+    return toEventPage(
+      page.items.map((event) => toStoredEvent<E>(event)),
+      page.next,
+      range,
+    )
+  }
+
+  /** All events of a stream from `after` on, page by page. */
+  async *events(stream: string, options: ReadOptions & CallOptions = {}): AsyncGenerator<StoredEvent<E>> {
+    let left = options.limit ?? Number.POSITIVE_INFINITY
+    let next: (ReadOptions & CallOptions) | undefined = options
+    while (next !== undefined && left > 0) {
+      const page: EventPage<E> = await this.read(stream, {
+        ...options,
+        ...next,
+        limit: Math.min(left, 1_000),
+      })
+      yield* page.events
+      left -= page.events.length
+      next = page.next
+    }
+  }
+
+  /** The last seq of a stream; 0 if it is empty. */
+  async seq(stream: string, options: CallOptions = {}): Promise<number> {
+    const page = await this.#port.read(stream, toRange({ backwards: true, limit: 1 }), options)
+    return page.items[0]?.seq ?? 0
+  }
+}
+
+/** The log for synchronous code: the same verbs, answered at once; an acknowledged append is durable here too. */
+export class SyncLog<E extends NewEvent = NewEvent> {
+  readonly #port: SyncPort
+
+  constructor(port: SyncPort) {
+    this.#port = port
+  }
+
+  append(
+    stream: string,
+    events: E | readonly E[],
+    options: AppendOptions & CommitOptions = {},
+  ): CommitResult {
+    const draft = new Draft(this.#port.limits)
+    draft.append(stream, events, options)
+    return sendSync(this.#port, draft, options)
+  }
+
+  read(stream: string, options: ReadOptions = {}): EventPage<E> {
+    const range = toRange(options)
+    const page = this.#port.read(stream, range)
+    return toEventPage(
+      page.items.map((event) => toStoredEvent<E>(event)),
+      page.next,
+      range,
+    )
+  }
+
+  *events(stream: string, options: ReadOptions = {}): Generator<StoredEvent<E>> {
+    let left = options.limit ?? Number.POSITIVE_INFINITY
+    let next: ReadOptions | undefined = options
+    while (next !== undefined && left > 0) {
+      const page: EventPage<E> = this.read(stream, { ...options, ...next, limit: Math.min(left, 1_000) })
+      yield* page.events
+      left -= page.events.length
+      next = page.next
+    }
+  }
+
+  seq(stream: string): number {
+    return this.#port.read(stream, toRange({ backwards: true, limit: 1 })).items[0]?.seq ?? 0
+  }
+}
+
+function toRange({
+  after = 0,
+  before = Number.POSITIVE_INFINITY,
+  backwards = false,
+  limit = 1_000,
+}: ReadOptions): Range {
+  return { after, before, backwards, limit }
+}
+
+function toEventPage<E extends NewEvent>(
+  events: readonly StoredEvent<E>[],
+  next: number | null,
+  { after, before, backwards, limit }: Range,
+): EventPage<E> {
+  if (next === null) return { events, next: undefined }
+  const bounds = backwards
+    ? { after, before: next }
+    : { after: next, ...(before === Number.POSITIVE_INFINITY ? {} : { before }) }
+  return { events, next: { ...bounds, backwards, limit } }
+}
+
+/** Bad input of an asynchronous call is a rejected promise, never a thrown error. */
+export function settle<T>(run: () => Promise<T>): Promise<T> {
+  try {
+    return run()
+  } catch (error) {
+    return Promise.reject(error)
+  }
+}

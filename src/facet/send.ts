@@ -1,0 +1,68 @@
+/** Sends a draft as one commit, and finds out what became of it when its id is known already. */
+import type { CallOptions } from '../backend/backend.ts'
+import { isUnderpinError, UnderpinError } from '../error.ts'
+import type { Change } from '../model/change.ts'
+import { commitsCollection } from '../model/collection.ts'
+import type { Commit } from '../model/commit.ts'
+import type { Document, Tombstone } from '../model/document.ts'
+import { decodeValue } from '../model/value.ts'
+import { type CommitOptions, type CommitResult, type Draft, isKnownId, toReplay, toResult } from './draft.ts'
+import type { Port, SyncPort } from './port.ts'
+
+/** Commits; fails with `conflict` if a check failed. With an id, an unknown outcome is resolved by committing again. */
+export function send(port: Port, draft: Draft, options: CommitOptions & CallOptions): Promise<CommitResult> {
+  const commit = draft.toCommit(port.clock.now(), options)
+  if (options.id !== undefined) return sendOnce(port, draft, commit, options.id, options)
+  return port.commit(commit, options).then((outcome) => toResult(outcome, options))
+}
+
+async function sendOnce(
+  port: Port,
+  draft: Draft,
+  commit: Commit,
+  id: string,
+  options: CommitOptions & CallOptions,
+): Promise<CommitResult> {
+  const outcome = await port.commit(commit, options).catch((error: unknown) => {
+    const mayRetry = isUnderpinError(error, 'unknown') && !options.signal?.aborted
+    if (mayRetry) return port.commit(commit, options)
+    throw error
+  })
+  if (!isKnownId(outcome, id)) return toResult(outcome, options)
+  const { documents } = await port.get([{ collection: commitsCollection, id }], options)
+  const record = readRecord(id, documents[0])
+  draft.checkFingerprint(id, record.fingerprint)
+  const from = record.position - record.writes - 1
+  const page = record.writes === 0 ? [] : (await port.changes(from, record.writes, options)).items
+  return toReplay(record.position, record.writes, seqsOf(page, record.position))
+}
+
+/** The same, synchronously. */
+export function sendSync(port: SyncPort, draft: Draft, options: CommitOptions): CommitResult {
+  const outcome = port.commit(draft.toCommit(port.clock.now(), options))
+  if (options.id === undefined || !isKnownId(outcome, options.id)) return toResult(outcome, options)
+  const record = readRecord(
+    options.id,
+    port.get([{ collection: commitsCollection, id: options.id }]).documents[0],
+  )
+  draft.checkFingerprint(options.id, record.fingerprint)
+  const page =
+    record.writes === 0 ? [] : port.changes(record.position - record.writes - 1, record.writes).items
+  return toReplay(record.position, record.writes, seqsOf(page, record.position))
+}
+
+function readRecord(
+  id: string,
+  record: Document | Tombstone | undefined,
+): { fingerprint: string; writes: number; position: number } {
+  if (record?.kind !== 'document')
+    throw new UnderpinError('unknown', `The record of commit ${id} expired while it was being read`)
+  const { fingerprint, writes } = decodeValue(record.data) as { fingerprint: string; writes: number }
+  return { fingerprint, writes, position: record.position }
+}
+
+function seqsOf(changes: readonly Change[], before: number): number[] {
+  return changes.flatMap((change) =>
+    change.kind === 'event' && change.position < before ? [change.seq] : [],
+  )
+}

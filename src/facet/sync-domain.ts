@@ -1,0 +1,140 @@
+/** A domain for synchronous code, on an embedded backend: the same facets, answered at once. */
+import type { Position } from '../model/position.ts'
+import { type DocumentPage, type ListOptions, toQuery } from './documents.ts'
+import { type CommitOptions, type CommitResult, type DeleteOptions, Draft, type PutOptions } from './draft.ts'
+import { type FeedOptions, type FeedPage, toFeedPage } from './feed.ts'
+import { SyncLog } from './log.ts'
+import type { DeclaredCollection, SyncPort } from './port.ts'
+import { parseWithSync } from './schema.ts'
+import { sendSync } from './send.ts'
+import { type NewEvent, type StoredDocument, toStoredDocument } from './shape.ts'
+import type { Collections } from './transaction.ts'
+
+export class SyncDomain<E extends NewEvent = NewEvent, C extends Collections = Collections> {
+  readonly name: string
+  readonly log: SyncLog<E>
+  readonly #port: SyncPort
+
+  constructor(port: SyncPort) {
+    this.#port = port
+    this.name = port.domain
+    this.log = new SyncLog(port)
+  }
+
+  /** What {@link DurableMap} and {@link DurableArray} are built on. */
+  get port(): SyncPort {
+    return this.#port
+  }
+
+  documents<K extends keyof C & string>(collection: K): SyncDocuments<C[K]> {
+    return new SyncDocuments(this.#port, collection)
+  }
+
+  /** Commits what `work` asks for, all or nothing: events and documents together, with checks. Fails with `conflict` if one fails. */
+  transaction<R>(
+    work: (transaction: SyncTransaction<E, C>) => R,
+    options: CommitOptions = {},
+  ): CommitResult & { readonly value: R } {
+    const transaction = new SyncTransaction<E, C>(this.#port)
+    const value = work(transaction)
+    return { ...sendSync(this.#port, transaction.draft, options), value }
+  }
+
+  changes({ after = 0, limit = 1_000 }: FeedOptions = {}): FeedPage<E> {
+    return toFeedPage(this.#port.changes(after, limit))
+  }
+
+  head(): Position {
+    return this.#port.head()
+  }
+}
+
+export class SyncDocuments<T> {
+  readonly #port: SyncPort
+  readonly #name: string
+  readonly #collection: DeclaredCollection
+
+  constructor(port: SyncPort, name: string) {
+    this.#port = port
+    this.#name = name
+    this.#collection = port.collection(name)
+  }
+
+  get(id: string): StoredDocument<T> | undefined {
+    const { documents } = this.#port.get([{ collection: this.#name, id }])
+    return toStoredDocument<T>(documents[0], this.#port.clock.now())
+  }
+
+  put(id: string, value: T, options: PutOptions & CommitOptions = {}): CommitResult {
+    const draft = new Draft(this.#port.limits)
+    const parsed = parseWithSync(this.#collection.schema, value, `Document ${JSON.stringify(id)}`)
+    draft.put(this.#name, this.#collection, id, parsed, options)
+    return sendSync(this.#port, draft, options)
+  }
+
+  delete(id: string, options: DeleteOptions & CommitOptions = {}): CommitResult {
+    const draft = new Draft(this.#port.limits)
+    draft.delete(this.#name, id, options)
+    return sendSync(this.#port, draft, options)
+  }
+
+  list(options: ListOptions = {}): DocumentPage<T> {
+    const page = this.#port.scan(toQuery(this.#name, options))
+    const now = this.#port.clock.now()
+    return {
+      documents: page.items.flatMap((record) => toStoredDocument<T>(record, now) ?? []),
+      cursor: page.next ?? undefined,
+    }
+  }
+
+  *all(options: ListOptions = {}): Generator<StoredDocument<T>> {
+    let cursor = options.cursor
+    do {
+      const page: DocumentPage<T> = this.list({
+        limit: 1_000,
+        ...options,
+        ...(cursor === undefined ? {} : { cursor }),
+      })
+      yield* page.documents
+      cursor = page.cursor
+    } while (cursor !== undefined)
+  }
+}
+
+/** What a synchronous transaction may ask for. */
+export class SyncTransaction<E extends NewEvent, C extends Collections> {
+  readonly draft: Draft
+  readonly #port: SyncPort
+
+  constructor(port: SyncPort) {
+    this.#port = port
+    this.draft = new Draft(port.limits)
+  }
+
+  append(stream: string, events: E | readonly E[], options: Parameters<Draft['append']>[2] = {}): void {
+    this.draft.append(stream, events, options)
+  }
+
+  put<K extends keyof C & string>(collection: K, id: string, value: C[K], options: PutOptions = {}): void {
+    const declared = this.#port.collection(collection)
+    this.draft.put(
+      collection,
+      declared,
+      id,
+      parseWithSync(declared.schema, value, `Document ${JSON.stringify(id)}`),
+      options,
+    )
+  }
+
+  delete(collection: keyof C & string, id: string, options: DeleteOptions = {}): void {
+    this.draft.delete(collection, id, options)
+  }
+
+  checkStream(stream: string, expect: number | 'none' | 'some'): void {
+    this.draft.checks.push({ kind: 'stream', stream, expect })
+  }
+
+  checkDocument(collection: keyof C & string, id: string, expect: number | 'absent' | 'present'): void {
+    this.draft.checks.push({ kind: 'document', collection, id, expect })
+  }
+}

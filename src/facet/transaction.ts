@@ -1,0 +1,153 @@
+/** The transaction facet: reads, changes and checks over all facets of a domain, in one commit. */
+import type { CallOptions } from '../backend/backend.ts'
+import { sleep } from '../clock.ts'
+import { isUnderpinError } from '../error.ts'
+import type { Check, DocumentExpectation, FailedCheck, StreamExpectation } from '../model/check.ts'
+import {
+  type AppendOptions,
+  type CommitOptions,
+  type CommitResult,
+  type DeleteOptions,
+  Draft,
+  type PutOptions,
+} from './draft.ts'
+import type { Port } from './port.ts'
+import { parseWithSync } from './schema.ts'
+import { send } from './send.ts'
+import {
+  type NewEvent,
+  type StoredDocument,
+  type StoredEvent,
+  toStoredDocument,
+  toStoredEvent,
+} from './shape.ts'
+
+export interface TransactionOptions extends CommitOptions, CallOptions {
+  /** How often the callback is run again when something it read was changed meanwhile; 10 if left out. */
+  readonly retries?: number
+}
+
+export interface TransactionResult<R> extends CommitResult {
+  /** What the callback returned. */
+  readonly value: R
+}
+
+/** Documents by collection name, for the types. */
+export type Collections = Readonly<Record<string, unknown>>
+
+/**
+ * Runs `work` and commits what it asked for, all or nothing. What it reads through the transaction becomes a check, so
+ * that the commit stands only if nothing of it has changed; else `work` runs again.
+ */
+export async function transact<E extends NewEvent, C extends Collections, R>(
+  port: Port,
+  work: (transaction: Transaction<E, C>) => R | Promise<R>,
+  options: TransactionOptions,
+): Promise<TransactionResult<R>> {
+  for (let retriesLeft = options.retries ?? 10; ; retriesLeft--) {
+    const transaction = new Transaction<E, C>(port, options)
+    const value = await work(transaction)
+    try {
+      return { ...(await transaction.commit()), value }
+    } catch (error) {
+      if (retriesLeft <= 0 || !isUnderpinError(error, 'conflict')) throw error
+      if (!transaction.wasOvertaken(error.details.failed as readonly FailedCheck[])) throw error
+      await sleep(port.clock, 5 * port.clock.random(), options.signal)
+    }
+  }
+}
+
+export class Transaction<E extends NewEvent = NewEvent, C extends Collections = Collections> {
+  readonly #port: Port
+  readonly #options: TransactionOptions
+  readonly #draft: Draft
+  readonly #reads = new Map<string, Check>()
+
+  constructor(port: Port, options: TransactionOptions) {
+    this.#port = port
+    this.#options = options
+    this.#draft = new Draft(port.limits)
+  }
+
+  /** Appends events when the transaction commits. */
+  append(stream: string, events: E | readonly E[], options: AppendOptions = {}): void {
+    this.#draft.append(stream, events, options)
+  }
+
+  /** Puts a document when the transaction commits. `unsupported` if the collection's schema validates asynchronously. */
+  put<K extends keyof C & string>(collection: K, id: string, value: C[K], options: PutOptions = {}): void {
+    const declared = this.#port.collection(collection)
+    const parsed = parseWithSync(declared.schema, value, `Document ${JSON.stringify(id)}`)
+    this.#draft.put(collection, declared, id, parsed, options)
+  }
+
+  /** Deletes a document when the transaction commits. */
+  delete(collection: keyof C & string, id: string, options: DeleteOptions = {}): void {
+    this.#draft.delete(collection, id, options)
+  }
+
+  /** The document as it is in the store (not as this transaction will leave it); the commit depends on its revision. */
+  async get<K extends keyof C & string>(
+    collection: K,
+    id: string,
+  ): Promise<StoredDocument<C[K]> | undefined> {
+    const { documents } = await this.#port.get([{ collection, id }], this.#options)
+    const found = toStoredDocument<C[K]>(documents[0], this.#port.clock.now())
+    this.#depend(`${collection}\0${id}`, {
+      kind: 'document',
+      collection,
+      id,
+      expect: found?.revision ?? 'absent',
+    })
+    return found
+  }
+
+  /** All events of a stream; the commit depends on its last seq. */
+  async read(stream: string): Promise<readonly StoredEvent<E>[]> {
+    const events: StoredEvent<E>[] = []
+    for (let after: number | null = 0; after !== null; ) {
+      const page = await this.#port.read(
+        stream,
+        { after, before: Number.POSITIVE_INFINITY, backwards: false, limit: 1_000 },
+        this.#options,
+      )
+      events.push(...page.items.map((event) => toStoredEvent<E>(event)))
+      after = page.next
+    }
+    this.#depend(stream, { kind: 'stream', stream, expect: events.length })
+    return events
+  }
+
+  /** The commit depends on a stream that it does not write. */
+  checkStream(stream: string, expect: StreamExpectation): void {
+    this.#draft.checks.push({ kind: 'stream', stream, expect })
+  }
+
+  /** The commit depends on a document that it does not write. */
+  checkDocument(collection: keyof C & string, id: string, expect: DocumentExpectation): void {
+    this.#draft.checks.push({ kind: 'document', collection, id, expect })
+  }
+
+  /** Sends the commit. Called once, by {@link transact}. */
+  commit(): Promise<CommitResult> {
+    return send(this.#port, this.#draft, this.#options)
+  }
+
+  /** Whether all failed checks are of things that this transaction read: then running it again can succeed. */
+  wasOvertaken(failed: readonly FailedCheck[]): boolean {
+    return failed.every((check) => {
+      if (check.kind === 'unique') return false
+      const read = this.#reads.get(
+        check.kind === 'stream' ? check.stream : `${check.collection}\0${check.id}`,
+      )
+      return read !== undefined && read.expect === check.expected
+    })
+  }
+
+  /** The first read of a thing counts: a second one that differs makes the commit fail, and the work run again. */
+  #depend(name: string, check: Check): void {
+    if (this.#reads.has(name)) return
+    this.#reads.set(name, check)
+    this.#draft.checks.push(check)
+  }
+}

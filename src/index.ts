@@ -1,0 +1,24 @@
+export type { Backend, CallOptions, Supports } from './backend/backend.ts'
+export { type Clock, systemClock } from './clock.ts'
+export { type ErrorCode, errorCodes, isUnderpinError, UnderpinError } from './error.ts'
+export {
+  type CollectionOptions,
+  collection,
+  type DomainOptions,
+  type EventTypes,
+  events,
+  type IndexOptions,
+} from './facet/definition.ts'
+export { type DocumentPage, Documents, type ListOptions } from './facet/documents.ts'
+export { Domain } from './facet/domain.ts'
+export type { AppendOptions, CommitOptions, CommitResult, DeleteOptions, PutOptions } from './facet/draft.ts'
+export type { FeedItem, FeedOptions, FeedPage } from './facet/feed.ts'
+export { type EventPage, Log, type ReadOptions } from './facet/log.ts'
+export type { Schema } from './facet/schema.ts'
+export type { NewEvent, StoredDocument, StoredEvent } from './facet/shape.ts'
+export { Transaction, type TransactionOptions, type TransactionResult } from './facet/transaction.ts'
+export type { DocumentExpectation, FailedCheck, StreamExpectation } from './model/check.ts'
+export { type Limits, limits } from './model/limit.ts'
+export { type Json, type JsonText, parseJsonText } from './model/value.ts'
+export { type Domains, openStore, Store, type StoreOptions, standardWrappers, type Target } from './store.ts'
+export type { CallRecord } from './wrapper/observe.ts'

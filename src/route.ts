@@ -1,0 +1,235 @@
+/**
+ * The way of a domain's calls to the backend that holds authority. The fence records of the backends say which one
+ * that is, and nothing else does: a call that was refused as `fenced` looks again and goes where authority is now.
+ */
+import type { Backend, CallOptions, Found } from './backend/backend.ts'
+import { type Clock, sleep } from './clock.ts'
+import { isUnderpinError, UnderpinError } from './error.ts'
+import type { DeclaredCollection, Port } from './facet/port.ts'
+import { definitionsCollection, mergeDefinitions } from './model/collection.ts'
+import type { Commit, Outcome } from './model/commit.ts'
+import type { DocumentKey } from './model/document.ts'
+import { type Fence, vacantFence } from './model/fence.ts'
+import type { Limits } from './model/limit.ts'
+import type { Query, Range, Served } from './model/page.ts'
+import type { Position } from './model/position.ts'
+import { decodeValue, encodeValue } from './model/value.ts'
+
+export interface RouteOptions {
+  readonly clock: Clock
+  readonly limits: Limits
+  readonly deadlineMs: number
+}
+
+interface Authority {
+  readonly backend: Backend
+  readonly epoch: number
+}
+
+export class Route implements Port {
+  readonly domain: string
+  readonly clock: Clock
+  readonly limits: Limits
+  readonly #deadlineMs: number
+  readonly #candidates: readonly Backend[]
+  readonly #collections = new Map<string, DeclaredCollection>()
+  #authority: Authority | undefined
+
+  constructor(domain: string, candidates: readonly Backend[], { clock, limits, deadlineMs }: RouteOptions) {
+    this.domain = domain
+    this.clock = clock
+    this.limits = limits
+    this.#deadlineMs = deadlineMs
+    this.#candidates = candidates
+  }
+
+  /** Creates the domain on a backend if no candidate has it. Two processes may do so at once: one creates it. */
+  async create(on: Backend): Promise<void> {
+    const fences = await Promise.all(this.#candidates.map((backend) => backend.fence(this.domain)))
+    if (fences.some(({ role }) => role !== 'vacant')) return
+    await on.transition(this.domain, vacantFence, {
+      ...vacantFence,
+      role: 'authority',
+      epoch: 1,
+      incarnation: this.clock.id(),
+    })
+  }
+
+  /** Whether a candidate has the domain. */
+  async exists(): Promise<boolean> {
+    const fences = await Promise.all(this.#candidates.map((backend) => backend.fence(this.domain)))
+    return fences.some(({ role }) => role !== 'vacant')
+  }
+
+  /** Takes up the stored collections, and stores what the application declares beyond them. */
+  async declare(declared: ReadonlyMap<string, DeclaredCollection>): Promise<void> {
+    for (let isDone = false; !isDone; ) {
+      const stored = await this.#storedCollections()
+      const writes: Commit['writes'][number][] = []
+      const checks: Commit['checks'][number][] = []
+      for (const [name, { definition, schema }] of declared) {
+        const found = stored.get(name)
+        const merged = found === undefined ? definition : mergeDefinitions(name, found.definition, definition)
+        this.#collections.set(name, { definition: merged, schema })
+        const data = encodeValue(merged)
+        if (found?.data === data) continue
+        writes.push({ kind: 'put', collection: definitionsCollection, id: name, data, expiresAt: null })
+        checks.push({
+          kind: 'document',
+          collection: definitionsCollection,
+          id: name,
+          expect: found?.revision ?? 'absent',
+        })
+      }
+      isDone = writes.length === 0 || (await this.#declare({ at: this.clock.now(), writes, checks }))
+    }
+  }
+
+  collection(name: string): DeclaredCollection {
+    const declared = this.#collections.get(name)
+    if (declared !== undefined) return declared
+    throw new UnderpinError(
+      'invalid',
+      `The collection ${JSON.stringify(name)} is not declared in domain ${this.domain}`,
+      {
+        hint: `Declare it where the store is opened: domains: { ${this.domain}: { collections: { ${JSON.stringify(name)}: {} } } }.`,
+      },
+    )
+  }
+
+  commit(commit: Commit, options?: CallOptions): Promise<Outcome> {
+    const send = ({ backend, epoch }: Authority) =>
+      backend.commit(this.domain, epoch, [commit], options).then(([outcome]) => outcome as Outcome)
+    if (this.#authority === undefined) return this.#withAuthority(options, send)
+    return send(this.#authority).catch((error) => {
+      if (!isUnderpinError(error, 'fenced')) throw error
+      this.#authority = undefined
+      return this.#withAuthority(options, send)
+    })
+  }
+
+  read(stream: string, range: Range, options?: CallOptions) {
+    return this.#read(options, (backend) => backend.read(this.domain, stream, range, options))
+  }
+
+  get(keys: readonly DocumentKey[], options?: CallOptions): Promise<Found> {
+    return this.#read(options, (backend) => backend.get(this.domain, keys, options))
+  }
+
+  scan(query: Query, options?: CallOptions) {
+    return this.#read(options, (backend) => backend.scan(this.domain, query, options))
+  }
+
+  changes(after: Position, limit: number, options?: CallOptions) {
+    return this.#read(options, (backend) => backend.changes(this.domain, after, limit, options))
+  }
+
+  async head(options?: CallOptions): Promise<Position> {
+    return (await this.fence(options)).head
+  }
+
+  /** The fence under which the domain accepts commits now. */
+  async fence(options?: CallOptions): Promise<Fence> {
+    return this.#withAuthority(options, async ({ backend, epoch }) => {
+      const fence = await backend.fence(this.domain, options)
+      if (fence.role !== 'authority' || fence.epoch !== epoch) throw moved(this.domain)
+      return fence
+    })
+  }
+
+  async *watch(signal: AbortSignal): AsyncGenerator<Position> {
+    while (!signal.aborted) {
+      const { backend } = await this.#find({ signal })
+      yield* backend.watch(this.domain, signal)
+      if (backend === this.#authority?.backend) return
+    }
+  }
+
+  /** A read counts only if it was served by the backend that holds authority, under its epoch. */
+  #read<R extends Served>(
+    options: CallOptions | undefined,
+    call: (backend: Backend) => Promise<R>,
+  ): Promise<R> {
+    return this.#withAuthority(options, async ({ backend, epoch }) => {
+      const result = await call(backend)
+      if (result.role !== 'authority' || result.epoch !== epoch) throw moved(this.domain)
+      return result
+    })
+  }
+
+  async #withAuthority<R>(
+    options: CallOptions | undefined,
+    call: (authority: Authority) => Promise<R>,
+  ): Promise<R> {
+    const since = this.clock.monotonic()
+    for (;;) {
+      const authority = this.#authority ?? (await this.#find(options))
+      try {
+        return await call(authority)
+      } catch (error) {
+        if (!isUnderpinError(error, 'fenced') || this.clock.monotonic() - since > this.#deadlineMs)
+          throw error
+        if (this.#authority === authority) this.#authority = undefined
+      }
+    }
+  }
+
+  /** Asks the candidates until one holds authority or the deadline passes. */
+  async #find(options: CallOptions | undefined): Promise<Authority> {
+    const since = this.clock.monotonic()
+    for (let delayMs = 1; ; delayMs = Math.min(delayMs * 2, 50)) {
+      const fences = await Promise.all(this.#candidates.map((backend) => backend.fence(this.domain, options)))
+      const at = fences.findIndex(({ role }) => role === 'authority')
+      const [backend, fence] = [this.#candidates[at], fences[at]]
+      if (backend !== undefined && fence !== undefined) return this.#remember({ backend, epoch: fence.epoch })
+      if (
+        this.clock.monotonic() - since > this.#deadlineMs ||
+        fences.every(({ role }) => role === 'vacant')
+      ) {
+        const found = this.#candidates.map(({ name }, i) => `${name}: ${fences[i]?.role}`).join(', ')
+        throw new UnderpinError(
+          'fenced',
+          `No backend holds authority over domain ${this.domain} (${found})`,
+          { details: { domain: this.domain } },
+        )
+      }
+      await sleep(this.clock, delayMs, options?.signal)
+    }
+  }
+
+  #remember(authority: Authority): Authority {
+    this.#authority = authority
+    return authority
+  }
+
+  async #declare(commit: Commit): Promise<boolean> {
+    const outcome = await this.commit(commit)
+    if (outcome.kind === 'refused') throw outcome.error
+    return outcome.kind === 'committed'
+  }
+
+  async #storedCollections() {
+    const stored = new Map<string, DeclaredCollection & { data: string; revision: number }>()
+    const query = {
+      collection: definitionsCollection,
+      by: 'id',
+      prefix: '',
+      backwards: false,
+      limit: 1_000,
+      after: null,
+    } as const
+    for (const { id, data, position } of (await this.scan(query)).items) {
+      const definition = decodeValue(data) as DeclaredCollection['definition']
+      stored.set(id, { definition, schema: undefined, data, revision: position })
+      if (!this.#collections.has(id)) this.#collections.set(id, { definition, schema: undefined })
+    }
+    return stored
+  }
+}
+
+function moved(domain: string): UnderpinError {
+  return new UnderpinError(
+    'fenced',
+    `Domain ${domain} is held by another backend or under another epoch by now`,
+  )
+}

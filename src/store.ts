@@ -1,0 +1,156 @@
+/** The store: what an application opens. Composes the wrappers once, creates domains, hands them out. */
+import type { Backend } from './backend/backend.ts'
+import { type Clock, systemClock } from './clock.ts'
+import { UnderpinError } from './error.ts'
+import { type CollectionsOf, type DomainOptions, declare, type EventsOf } from './facet/definition.ts'
+import { Domain } from './facet/domain.ts'
+import { checkName } from './model/key.ts'
+import { limits as commonLimits, type Limits } from './model/limit.ts'
+import { openBackend } from './open.ts'
+import { Route } from './route.ts'
+import { batch } from './wrapper/batch.ts'
+import { deadline } from './wrapper/deadline.ts'
+import { type Wrapper, wrap } from './wrapper/forward.ts'
+import { observe } from './wrapper/observe.ts'
+import { retry } from './wrapper/retry.ts'
+import { limitsOf, validate } from './wrapper/validate.ts'
+
+/** Where data is kept: a URL, a backend, or several of them by name. */
+export type Target = string | Backend | Readonly<Record<string, string | Backend>>
+
+export type Domains = Readonly<Record<string, DomainOptions>>
+
+export interface StoreOptions<D extends Domains> {
+  /** The domains that the application uses, with their collections. */
+  readonly domains: D
+  readonly clock?: Clock
+  /** Milliseconds within which every call ends; 10,000 if left out. */
+  readonly deadlineMs?: number
+  /** Whether domains that no backend has are created; true if left out. */
+  readonly create?: boolean
+}
+
+const defaultDeadlineMs = 10_000
+
+/**
+ * Opens a store: `await openStore('sqlite:./app.db', { domains: { orders: {} } })`. Creates domains that do not exist
+ * and declares their collections; both are safe when several processes start at once.
+ *
+ * Fails with `driver-missing`, `foreign` (the place holds something else), `unsupported` (written by a newer version),
+ * `mismatch` (a collection is declared otherwise than it is stored), `unavailable`.
+ */
+export async function openStore<const D extends Domains>(
+  target: Target,
+  options: StoreOptions<D>,
+): Promise<Store<D>> {
+  const { clock = systemClock, deadlineMs = defaultDeadlineMs } = options
+  for (const domain of Object.keys(options.domains)) checkName(domain, 'The domain', commonLimits)
+  const backends = new Map<string, Backend>()
+  try {
+    for (const [name, place] of entriesOf(target)) {
+      const backend = typeof place === 'string' ? await openBackend(place) : place
+      await backend.open()
+      backends.set(name, wrap(backend, standardWrappers(clock, deadlineMs)))
+    }
+    const store = new Store<D>(backends, clock, deadlineMs)
+    for (const [name, domain] of Object.entries(options.domains))
+      await store.add(name, domain, options.create ?? true)
+    return store
+  } catch (error) {
+    await Promise.allSettled([...backends.values()].map((backend) => backend.close()))
+    throw error
+  }
+}
+
+/** The wrappers between a domain and its backend, the outermost first. */
+export function standardWrappers(clock: Clock, deadlineMs: number): readonly Wrapper[] {
+  return [
+    observe(clock),
+    validate,
+    batch({ clock, deadlineMs }),
+    deadline({ clock, deadlineMs }),
+    retry({ clock, deadlineMs }),
+  ]
+}
+
+export class Store<D extends Domains> {
+  readonly #backends: ReadonlyMap<string, Backend>
+  readonly #clock: Clock
+  readonly #deadlineMs: number
+  readonly #domains = new Map<string, Domain>()
+  #closing: Promise<void> | undefined
+
+  /** Use {@link openStore}. */
+  constructor(backends: ReadonlyMap<string, Backend>, clock: Clock, deadlineMs: number) {
+    this.#backends = backends
+    this.#clock = clock
+    this.#deadlineMs = deadlineMs
+  }
+
+  /** The backends by name, with the wrappers around them. */
+  get backends(): ReadonlyMap<string, Backend> {
+    return this.#backends
+  }
+
+  /** A domain that was named when the store was opened. */
+  domain<K extends keyof D & string>(name: K): Domain<EventsOf<D[K]>, CollectionsOf<D[K]>> {
+    const domain = this.#domains.get(name)
+    if (domain !== undefined) return domain as unknown as Domain<EventsOf<D[K]>, CollectionsOf<D[K]>>
+    throw new UnderpinError('invalid', `The store was opened without the domain ${JSON.stringify(name)}`, {
+      hint: `Name it: openStore(…, { domains: { ${JSON.stringify(name)}: {} } }).`,
+    })
+  }
+
+  /** Opens one more domain. Called for each by {@link openStore}. */
+  async add(name: string, options: DomainOptions, mayCreate: boolean): Promise<void> {
+    const candidates = [...this.#backends.values()]
+    const on = options.backend === undefined ? candidates[0] : this.#backends.get(options.backend)
+    if (on === undefined)
+      throw new UnderpinError(
+        'invalid',
+        `Domain ${name} is placed on the backend ${JSON.stringify(options.backend)}, which is not among ${[...this.#backends.keys()].join(', ')}`,
+      )
+    const limits = tightest(candidates)
+    const route = new Route(name, candidates, { clock: this.#clock, limits, deadlineMs: this.#deadlineMs })
+    if (mayCreate) await route.create(on)
+    else if (!(await route.exists()))
+      throw new UnderpinError('invalid', `There is no domain ${JSON.stringify(name)} here`, {
+        details: { domain: name },
+      })
+    const declared = Object.entries(options.collections ?? {}).map(
+      ([collection, given]) => [collection, declare(collection, given)] as const,
+    )
+    await route.declare(new Map(declared))
+    this.#domains.set(name, new Domain(route))
+  }
+
+  /** Ends the store: commits under way are finished, watchers end, calls afterwards fail with `closed`. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= Promise.all([...this.#backends.values()].map((backend) => backend.close())).then(
+      () => undefined,
+    )
+    return this.#closing
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+}
+
+function entriesOf(target: Target): [string, string | Backend][] {
+  if (typeof target === 'string') return [['main', target]]
+  if ('commit' in target && typeof target.commit === 'function') return [['main', target as Backend]]
+  const entries = Object.entries(target as Record<string, string | Backend>)
+  if (entries.length === 0) throw new UnderpinError('invalid', 'A store needs at least one backend')
+  for (const [name] of entries) checkName(name, 'The backend', commonLimits)
+  return entries
+}
+
+/** What every candidate can take, so that a domain can move to any of them. */
+function tightest(backends: readonly Backend[]): Limits {
+  const all = backends.map(limitsOf)
+  const names = Object.keys(commonLimits) as (keyof Limits)[]
+  return Object.fromEntries(
+    names.map((name) => [name, Math.min(...all.map((limits) => limits[name]))]),
+  ) as unknown as Limits
+}

@@ -1,0 +1,143 @@
+/** The way of a domain's synchronous calls to its one embedded backend. */
+import type { SyncBackend } from './backend/backend.ts'
+import type { Clock } from './clock.ts'
+import { isUnderpinError, UnderpinError } from './error.ts'
+import type { DeclaredCollection, SyncPort } from './facet/port.ts'
+import { definitionsCollection, mergeDefinitions } from './model/collection.ts'
+import type { Commit, Outcome } from './model/commit.ts'
+import type { DocumentKey } from './model/document.ts'
+import { vacantFence } from './model/fence.ts'
+import type { Limits } from './model/limit.ts'
+import type { Query, Range, Served } from './model/page.ts'
+import type { Position } from './model/position.ts'
+import { decodeValue, encodeValue } from './model/value.ts'
+import type { RouteOptions } from './route.ts'
+
+export class SyncRoute implements SyncPort {
+  readonly domain: string
+  readonly clock: Clock
+  readonly limits: Limits
+  readonly #deadlineMs: number
+  readonly #backend: SyncBackend
+  readonly #collections = new Map<string, DeclaredCollection>()
+  #epoch = 0
+
+  constructor(domain: string, backend: SyncBackend, { clock, limits, deadlineMs }: RouteOptions) {
+    this.domain = domain
+    this.clock = clock
+    this.limits = limits
+    this.#deadlineMs = deadlineMs
+    this.#backend = backend
+  }
+
+  /** Creates the domain if it is not there, and declares its collections. */
+  prepare(declared: ReadonlyMap<string, DeclaredCollection>): void {
+    const authority = { ...vacantFence, role: 'authority', epoch: 1, incarnation: this.clock.id() } as const
+    if (this.#retry(() => this.#backend.fence(this.domain)).role === 'vacant')
+      this.#retry(() => this.#backend.transition(this.domain, vacantFence, authority))
+    for (const [name, collection] of declared) this.#declare(name, collection)
+  }
+
+  collection(name: string): DeclaredCollection {
+    const declared = this.#collections.get(name)
+    if (declared !== undefined) return declared
+    throw new UnderpinError(
+      'invalid',
+      `The collection ${JSON.stringify(name)} is not declared in domain ${this.domain}`,
+      {
+        hint: 'Declare it where the store is opened.',
+      },
+    )
+  }
+
+  /** Declares one more collection, or more indexes of one. */
+  declare(name: string, collection: DeclaredCollection): void {
+    this.#declare(name, collection)
+  }
+
+  commit(commit: Commit): Outcome {
+    return this.#withEpoch((epoch) => this.#backend.commit(this.domain, epoch, [commit])[0] as Outcome)
+  }
+
+  read(stream: string, range: Range) {
+    return this.#read(() => this.#backend.read(this.domain, stream, range))
+  }
+
+  get(keys: readonly DocumentKey[]) {
+    return this.#read(() => this.#backend.get(this.domain, keys))
+  }
+
+  scan(query: Query) {
+    return this.#read(() => this.#backend.scan(this.domain, query))
+  }
+
+  changes(after: Position, limit: number) {
+    return this.#read(() => this.#backend.changes(this.domain, after, limit))
+  }
+
+  head(): Position {
+    const { role, head } = this.#retry(() => this.#backend.fence(this.domain))
+    if (role !== 'authority') throw this.#fenced()
+    return head
+  }
+
+  #declare(name: string, { definition, schema }: DeclaredCollection): void {
+    for (;;) {
+      const [record] = this.get([{ collection: definitionsCollection, id: name }]).documents
+      const isStored = record?.kind === 'document'
+      const merged = isStored
+        ? mergeDefinitions(name, decodeValue(record.data) as typeof definition, definition)
+        : definition
+      this.#collections.set(name, { definition: merged, schema })
+      const data = encodeValue(merged)
+      if (isStored && record.data === data) return
+      const expect = isStored ? record.position : 'absent'
+      const outcome = this.commit({
+        at: this.clock.now(),
+        writes: [{ kind: 'put', collection: definitionsCollection, id: name, data, expiresAt: null }],
+        checks: [{ kind: 'document', collection: definitionsCollection, id: name, expect }],
+      })
+      if (outcome.kind === 'refused') throw outcome.error
+      if (outcome.kind === 'committed') return
+    }
+  }
+
+  #read<R extends Served>(call: () => R): R {
+    const result = this.#retry(call)
+    if (result.role !== 'authority') throw this.#fenced()
+    return result
+  }
+
+  /** The epoch is learnt by being refused; authority that is elsewhere cannot be followed synchronously. */
+  #withEpoch<R>(call: (epoch: number) => R): R {
+    try {
+      return this.#retry(() => call(this.#epoch))
+    } catch (error) {
+      if (!isUnderpinError(error, 'fenced')) throw error
+    }
+    const { role, epoch } = this.#retry(() => this.#backend.fence(this.domain))
+    if (role !== 'authority') throw this.#fenced()
+    this.#epoch = epoch
+    return this.#retry(() => call(epoch))
+  }
+
+  #fenced(): UnderpinError {
+    return new UnderpinError('fenced', `The backend does not hold authority over domain ${this.domain}`, {
+      hint: 'The domain was moved: open it with openStore, which finds where it is now.',
+    })
+  }
+
+  /** Waits, blocking, while another process holds the lock. */
+  #retry<R>(call: () => R): R {
+    const since = this.clock.monotonic()
+    for (;;) {
+      try {
+        return call()
+      } catch (error) {
+        if (!isUnderpinError(error, 'unavailable') || this.clock.monotonic() - since > this.#deadlineMs)
+          throw error
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1 + 4 * this.clock.random())
+      }
+    }
+  }
+}

@@ -1,0 +1,208 @@
+/**
+ * Group commit: commits that arrive while one group is in flight form the next group. One group is one transaction,
+ * one round trip, one sync. A commit that waits in line can still be given up for certain; one in flight cannot.
+ */
+import type { Backend, CallOptions } from '../backend/backend.ts'
+import type { Clock } from '../clock.ts'
+import { UnderpinError } from '../error.ts'
+import type { Commit, Outcome } from '../model/commit.ts'
+import { Forward, type Wrapper } from './forward.ts'
+
+export interface BatchOptions {
+  readonly clock: Clock
+  /** Milliseconds that a commit may wait in line. */
+  readonly deadlineMs: number
+  /** Commits in one group. */
+  readonly groupCommits?: number
+  /** Characters of JSON text in one group, beyond which no further commit joins it. */
+  readonly groupSize?: number
+}
+
+/** A backend that has nothing to sync and answers within the call gains nothing from groups: it is left as it is. */
+export const batch =
+  (options: BatchOptions): Wrapper =>
+  (backend) =>
+    backend.supports.sync && backend.supports.durability === 'none' ? backend : new Batched(backend, options)
+
+interface Waiting {
+  readonly commits: readonly Commit[]
+  readonly size: number
+  readonly since: number
+  readonly signal: AbortSignal | undefined
+  state: 'waiting' | 'in flight' | 'settled'
+  onAbort: (() => void) | undefined
+  readonly resolve: (outcomes: readonly Outcome[]) => void
+  readonly reject: (error: unknown) => void
+}
+
+class Batched extends Forward {
+  readonly #options: Required<BatchOptions>
+  readonly #lines = new Map<string, Line>()
+
+  constructor(inner: Backend, options: BatchOptions) {
+    super(inner)
+    this.#options = { groupCommits: 1_024, groupSize: 4_194_304, ...options }
+  }
+
+  override commit(
+    domain: string,
+    epoch: number,
+    commits: readonly Commit[],
+    options?: CallOptions,
+  ): Promise<readonly Outcome[]> {
+    const name = `${domain}\0${epoch}`
+    let line = this.#lines.get(name)
+    if (line === undefined) {
+      const send = (group: readonly Commit[]) => this.inner.commit(domain, epoch, group)
+      line = new Line(send, this.#options, () => this.#lines.delete(name))
+      this.#lines.set(name, line)
+    }
+    return line.join(commits, options?.signal)
+  }
+
+  override async close(): Promise<void> {
+    await Promise.all([...this.#lines.values()].map((line) => line.drain()))
+    await this.inner.close()
+  }
+}
+
+/** The commits of one domain under one epoch, in the order in which they came. */
+class Line {
+  readonly #send: (group: readonly Commit[]) => Promise<readonly Outcome[]>
+  readonly #options: Required<BatchOptions>
+  readonly #onEmpty: () => void
+  #waiting: Waiting[] = []
+  #isRunning = false
+  #cancelTimer: (() => void) | undefined
+  #drained: (() => void)[] = []
+
+  constructor(
+    send: (group: readonly Commit[]) => Promise<readonly Outcome[]>,
+    options: Required<BatchOptions>,
+    onEmpty: () => void,
+  ) {
+    this.#send = send
+    this.#options = options
+    this.#onEmpty = onEmpty
+  }
+
+  join(commits: readonly Commit[], signal: AbortSignal | undefined): Promise<readonly Outcome[]> {
+    if (signal?.aborted) return Promise.reject(aborted(signal))
+    return new Promise((resolve, reject) => {
+      let size = 0
+      for (const { writes } of commits)
+        for (const write of writes) if (write.kind !== 'delete') size += write.data.length
+      const entry: Waiting = {
+        commits,
+        size,
+        since: this.#options.clock.monotonic(),
+        signal,
+        state: 'waiting',
+        onAbort: undefined,
+        resolve,
+        reject,
+      }
+      if (signal !== undefined) {
+        entry.onAbort = () => this.#abort(entry)
+        signal.addEventListener('abort', entry.onAbort, { once: true })
+      }
+      this.#waiting.push(entry)
+      if (!this.#isRunning) this.#run()
+    })
+  }
+
+  /** Resolves when nothing waits and nothing is in flight. */
+  drain(): Promise<void> {
+    if (!this.#isRunning) return Promise.resolve()
+    return new Promise((resolve) => this.#drained.push(resolve))
+  }
+
+  /** Sends groups until nobody waits. Each begins a turn of the event loop later, so that callers who were just answered can join. */
+  async #run(): Promise<void> {
+    this.#isRunning = true
+    this.#watchDeadline()
+    while (this.#waiting.length > 0) {
+      await new Promise((resolve) => setImmediate(resolve))
+      await this.#sendGroup(this.#takeGroup())
+    }
+    this.#isRunning = false
+    this.#cancelTimer?.()
+    this.#cancelTimer = undefined
+    this.#onEmpty()
+    for (const resolve of this.#drained.splice(0)) resolve()
+  }
+
+  #takeGroup(): Waiting[] {
+    const { groupCommits, groupSize } = this.#options
+    let count = 0
+    let size = 0
+    let taken = 0
+    for (const entry of this.#waiting) {
+      if (entry.state === 'waiting') {
+        if (taken > 0 && (count + entry.commits.length > groupCommits || size + entry.size > groupSize)) break
+        count += entry.commits.length
+        size += entry.size
+      }
+      taken++
+    }
+    const group = this.#waiting.splice(0, taken).filter(({ state }) => state === 'waiting')
+    for (const entry of group) entry.state = 'in flight'
+    return group
+  }
+
+  async #sendGroup(group: readonly Waiting[]): Promise<void> {
+    if (group.length === 0) return
+    try {
+      const outcomes = await this.#send(
+        group.length === 1 ? (group[0] as Waiting).commits : group.flatMap(({ commits }) => commits),
+      )
+      let from = 0
+      for (const entry of group) {
+        const to = from + entry.commits.length
+        settle(entry, () => entry.resolve(outcomes.slice(from, to)))
+        from = to
+      }
+    } catch (error) {
+      for (const entry of group) settle(entry, () => entry.reject(error))
+    }
+  }
+
+  #abort(entry: Waiting): void {
+    if (entry.state === 'waiting') settle(entry, () => entry.reject(aborted(entry.signal)))
+    else if (entry.state === 'in flight') {
+      const error = new UnderpinError('unknown', 'The call was aborted while its commit was in flight', {
+        hint: 'The commit may be applied. Give commits an id and retry them to find out.',
+        cause: entry.signal?.reason,
+      })
+      settle(entry, () => entry.reject(error))
+    }
+  }
+
+  /** One timer for the line: the deadline is the same for all, so the first in line is the first to reach it. */
+  #watchDeadline(): void {
+    const { clock, deadlineMs } = this.#options
+    this.#cancelTimer = clock.timer(deadlineMs / 4, () => {
+      const now = clock.monotonic()
+      for (const entry of this.#waiting) {
+        if (now - entry.since < deadlineMs) break
+        const error = new UnderpinError(
+          'timeout',
+          `The commit waited ${deadlineMs} ms for its turn; nothing was written`,
+        )
+        if (entry.state === 'waiting') settle(entry, () => entry.reject(error))
+      }
+      if (this.#isRunning) this.#watchDeadline()
+    })
+  }
+}
+
+function settle(entry: Waiting, answer: () => void): void {
+  if (entry.state === 'settled') return
+  entry.state = 'settled'
+  if (entry.onAbort !== undefined) entry.signal?.removeEventListener('abort', entry.onAbort)
+  answer()
+}
+
+function aborted(signal: AbortSignal | undefined): UnderpinError {
+  return new UnderpinError('aborted', 'The call was aborted; nothing was written', { cause: signal?.reason })
+}

@@ -1,0 +1,152 @@
+/** Ends every call within its deadline: a read with `timeout`, a commit in flight with `unknown`. */
+import type { Backend, CallOptions } from '../backend/backend.ts'
+import type { Clock } from '../clock.ts'
+import { UnderpinError } from '../error.ts'
+import { Forward, type Wrapper } from './forward.ts'
+
+export interface DeadlineOptions {
+  readonly clock: Clock
+  /** Milliseconds that a call may take. */
+  readonly deadlineMs: number
+}
+
+/** A backend that does its work within the call is left as it is: nothing could end the call earlier. */
+export const deadline =
+  (options: DeadlineOptions): Wrapper =>
+  (backend) =>
+    backend.supports.sync ? backend : new Deadlined(backend, options)
+
+class Deadlined extends Forward {
+  readonly #calls: Calls
+
+  constructor(inner: Backend, { clock, deadlineMs }: DeadlineOptions) {
+    super(inner)
+    this.#calls = new Calls(clock, deadlineMs)
+  }
+
+  override domains(options?: CallOptions) {
+    return this.#calls.run('domains', options, (signal) => this.inner.domains(signal))
+  }
+
+  override fence(domain: string, options?: CallOptions) {
+    return this.#calls.run('fence', options, (signal) => this.inner.fence(domain, signal))
+  }
+
+  override commit(...[domain, epoch, commits, options]: Parameters<Backend['commit']>) {
+    return this.#calls.run('commit', options, (signal) => this.inner.commit(domain, epoch, commits, signal))
+  }
+
+  override read(...[domain, stream, range, options]: Parameters<Backend['read']>) {
+    return this.#calls.run('read', options, (signal) => this.inner.read(domain, stream, range, signal))
+  }
+
+  override get(...[domain, keys, options]: Parameters<Backend['get']>) {
+    return this.#calls.run('get', options, (signal) => this.inner.get(domain, keys, signal))
+  }
+
+  override scan(...[domain, query, options]: Parameters<Backend['scan']>) {
+    return this.#calls.run('scan', options, (signal) => this.inner.scan(domain, query, signal))
+  }
+
+  override changes(...[domain, after, limit, options]: Parameters<Backend['changes']>) {
+    return this.#calls.run('changes', options, (signal) => this.inner.changes(domain, after, limit, signal))
+  }
+
+  override apply(...[domain, epoch, page, options]: Parameters<Backend['apply']>) {
+    return this.#calls.run('apply', options, (signal) => this.inner.apply(domain, epoch, page, signal))
+  }
+
+  override transition(...[domain, from, to, options]: Parameters<Backend['transition']>) {
+    return this.#calls.run('transition', options, (signal) => this.inner.transition(domain, from, to, signal))
+  }
+
+  override async close(): Promise<void> {
+    await this.inner.close()
+    this.#calls.endAll()
+  }
+}
+
+interface Call {
+  readonly verb: string
+  readonly since: number
+  readonly end: (error: UnderpinError) => void
+}
+
+/** The calls under way, the oldest first, with one timer for all of them. */
+class Calls {
+  readonly #clock: Clock
+  readonly #deadlineMs: number
+  readonly #pending = new Set<Call>()
+  #isTicking = false
+
+  constructor(clock: Clock, deadlineMs: number) {
+    this.#clock = clock
+    this.#deadlineMs = deadlineMs
+  }
+
+  run<T>(
+    verb: string,
+    options: CallOptions | undefined,
+    start: (options: CallOptions | undefined) => Promise<T>,
+  ): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      const signal = options?.signal
+      const call: Call = { verb, since: this.#clock.monotonic(), end: (error) => finish(() => reject(error)) }
+      const onAbort = () => call.end(endedError(verb, 'aborted', 'was aborted', signal?.reason))
+      const finish = (answer: () => void) => {
+        this.#pending.delete(call)
+        signal?.removeEventListener('abort', onAbort)
+        answer()
+      }
+      if (signal?.aborted)
+        return reject(
+          new UnderpinError('aborted', 'The call was aborted before it began', { cause: signal.reason }),
+        )
+      this.#pending.add(call)
+      signal?.addEventListener('abort', onAbort, { once: true })
+      this.#tick()
+      start(options).then(
+        (value) => finish(() => resolve(value)),
+        (error) => finish(() => reject(error)),
+      )
+    })
+  }
+
+  endAll(): void {
+    for (const call of [...this.#pending]) call.end(endedError(call.verb, 'closed', 'was ended by close()'))
+  }
+
+  #tick(): void {
+    if (this.#isTicking) return
+    this.#isTicking = true
+    this.#clock.timer(this.#deadlineMs / 4, () => {
+      this.#isTicking = false
+      const now = this.#clock.monotonic()
+      for (const call of this.#pending) {
+        if (now - call.since < this.#deadlineMs) break
+        call.end(endedError(call.verb, 'timeout', `took longer than ${this.#deadlineMs} ms`))
+      }
+      if (this.#pending.size > 0) this.#tick()
+    })
+  }
+}
+
+/** A call that writes and was given up may have written: its outcome is unknown. */
+function endedError(
+  verb: string,
+  code: 'aborted' | 'timeout' | 'closed',
+  what: string,
+  cause?: unknown,
+): UnderpinError {
+  const writes = verb === 'commit' || verb === 'apply' || verb === 'transition'
+  return new UnderpinError(
+    writes ? 'unknown' : code,
+    `The ${verb} ${what}${writes ? '; it may have been applied' : ''}`,
+    {
+      hint: writes
+        ? 'Give commits an id and retry them to find out.'
+        : 'Is the store reachable, and is the deadline long enough?',
+      ...(cause === undefined ? {} : { cause }),
+    },
+  )
+}

@@ -1,0 +1,87 @@
+/** Tries calls again that could not begin because the store was busy or out of reach, for as long as the deadline allows. */
+import type { Backend } from '../backend/backend.ts'
+import { type Clock, sleep } from '../clock.ts'
+import { isUnderpinError } from '../error.ts'
+import { Forward, type Wrapper } from './forward.ts'
+
+export interface RetryOptions {
+  readonly clock: Clock
+  /** Milliseconds after which the last error stands. */
+  readonly deadlineMs: number
+}
+
+export const retry =
+  (options: RetryOptions): Wrapper =>
+  (backend) =>
+    new Retried(backend, options)
+
+const firstDelayMs = 1
+const longestDelayMs = 100
+
+class Retried extends Forward {
+  readonly #options: RetryOptions
+  readonly #closing = new AbortController()
+
+  constructor(inner: Backend, options: RetryOptions) {
+    super(inner)
+    this.#options = options
+  }
+
+  override domains(...call: Parameters<Backend['domains']>) {
+    return this.#run(call, () => this.inner.domains(...call))
+  }
+
+  override fence(...call: Parameters<Backend['fence']>) {
+    return this.#run(call, () => this.inner.fence(...call))
+  }
+
+  override commit(...call: Parameters<Backend['commit']>) {
+    return this.#run(call, () => this.inner.commit(...call))
+  }
+
+  override read(...call: Parameters<Backend['read']>) {
+    return this.#run(call, () => this.inner.read(...call))
+  }
+
+  override get(...call: Parameters<Backend['get']>) {
+    return this.#run(call, () => this.inner.get(...call))
+  }
+
+  override scan(...call: Parameters<Backend['scan']>) {
+    return this.#run(call, () => this.inner.scan(...call))
+  }
+
+  override changes(...call: Parameters<Backend['changes']>) {
+    return this.#run(call, () => this.inner.changes(...call))
+  }
+
+  override apply(...call: Parameters<Backend['apply']>) {
+    return this.#run(call, () => this.inner.apply(...call))
+  }
+
+  override transition(...call: Parameters<Backend['transition']>) {
+    return this.#run(call, () => this.inner.transition(...call))
+  }
+
+  override close(): Promise<void> {
+    this.#closing.abort()
+    return this.inner.close()
+  }
+
+  /** `unavailable` says that nothing was written, so the same call may be made again; the delay doubles, with jitter. */
+  async #run<T>(call: readonly unknown[], attempt: () => Promise<T>): Promise<T> {
+    const { clock, deadlineMs } = this.#options
+    const signal = (call.at(-1) as { signal?: AbortSignal } | undefined)?.signal
+    const since = clock.monotonic()
+    for (let delayMs = firstDelayMs; ; delayMs = Math.min(delayMs * 2, longestDelayMs)) {
+      try {
+        return await attempt()
+      } catch (error) {
+        const isLast =
+          clock.monotonic() - since >= deadlineMs || signal?.aborted || this.#closing.signal.aborted
+        if (isLast || !isUnderpinError(error, 'unavailable')) throw error
+      }
+      await sleep(clock, delayMs * (0.5 + clock.random()), this.#closing.signal)
+    }
+  }
+}
