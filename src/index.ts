@@ -16,7 +16,12 @@ export type { FeedItem, FeedOptions, FeedPage } from './facet/feed.ts'
 export { type EventPage, Log, type ReadOptions } from './facet/log.ts'
 export type { Schema } from './facet/schema.ts'
 export type { NewEvent, StoredDocument, StoredEvent } from './facet/shape.ts'
-export { Transaction, type TransactionOptions, type TransactionResult } from './facet/transaction.ts'
+export {
+  type ReplayedTransaction,
+  Transaction,
+  type TransactionOptions,
+  type TransactionResult,
+} from './facet/transaction.ts'
 export type { DocumentExpectation, FailedCheck, StreamExpectation } from './model/check.ts'
 export { type Limits, limits } from './model/limit.ts'
 export { type Json, type JsonText, parseJsonText } from './model/value.ts'

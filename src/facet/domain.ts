@@ -8,6 +8,7 @@ import type { Port } from './port.ts'
 import type { NewEvent } from './shape.ts'
 import {
   type Collections,
+  type ReplayedTransaction,
   type Transaction,
   type TransactionOptions,
   type TransactionResult,
@@ -37,8 +38,17 @@ export class Domain<E extends NewEvent = NewEvent, C extends Collections = Colle
    */
   transaction<R>(
     work: (transaction: Transaction<E, C>) => R | Promise<R>,
+    options?: Omit<TransactionOptions, 'id'>,
+  ): Promise<TransactionResult<R>>
+  /** With an id, applied once: if it was committed before, `work` does not run and the result has `isReplay: true`. */
+  transaction<R>(
+    work: (transaction: Transaction<E, C>) => R | Promise<R>,
+    options: TransactionOptions & { readonly id: string },
+  ): Promise<TransactionResult<R> | ReplayedTransaction>
+  transaction<R>(
+    work: (transaction: Transaction<E, C>) => R | Promise<R>,
     options: TransactionOptions = {},
-  ): Promise<TransactionResult<R>> {
+  ): Promise<TransactionResult<R> | ReplayedTransaction> {
     return transact(this.#port, work, options)
   }
 

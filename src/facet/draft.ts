@@ -51,6 +51,8 @@ const defaultIdExpiryMs = 7 * 24 * 3_600_000
 export class Draft {
   readonly writes: Write[] = []
   readonly checks: Check[] = []
+  /** Whether the writes were made from what was read: then a retry with the same id may well ask for others. */
+  dependsOnReads = false
   readonly #limits: Limits
 
   constructor(limits: Limits) {

@@ -4,7 +4,7 @@ import { isUnderpinError, UnderpinError } from '../error.ts'
 import type { Change } from '../model/change.ts'
 import { commitsCollection } from '../model/collection.ts'
 import type { Commit } from '../model/commit.ts'
-import type { Document, Tombstone } from '../model/document.ts'
+import { type Document, isExpired, type Tombstone } from '../model/document.ts'
 import { decodeValue } from '../model/value.ts'
 import { type CommitOptions, type CommitResult, type Draft, isKnownId, toReplay, toResult } from './draft.ts'
 import type { Port, SyncPort } from './port.ts'
@@ -31,7 +31,23 @@ async function sendOnce(
   if (!isKnownId(outcome, id)) return toResult(outcome, options)
   const { documents } = await port.get([{ collection: commitsCollection, id }], options)
   const record = readRecord(id, documents[0])
-  draft.checkFingerprint(id, record.fingerprint)
+  if (!draft.dependsOnReads) draft.checkFingerprint(id, record.fingerprint)
+  return replay(port, record, options)
+}
+
+/** What a commit with this id did, if there was one: asked before the work that such a commit needs is done again. */
+export async function recall(
+  port: Port,
+  id: string,
+  options: CallOptions,
+): Promise<CommitResult | undefined> {
+  const { documents } = await port.get([{ collection: commitsCollection, id }], options)
+  const [record] = documents
+  if (record?.kind !== 'document' || isExpired(record.expiresAt, port.clock.now())) return undefined
+  return replay(port, readRecord(id, record), options)
+}
+
+async function replay(port: Port, record: CommitRecord, options: CallOptions): Promise<CommitResult> {
   const from = record.position - record.writes - 1
   const page = record.writes === 0 ? [] : (await port.changes(from, record.writes, options)).items
   return toReplay(record.position, record.writes, seqsOf(page, record.position))
@@ -51,10 +67,13 @@ export function sendSync(port: SyncPort, draft: Draft, options: CommitOptions): 
   return toReplay(record.position, record.writes, seqsOf(page, record.position))
 }
 
-function readRecord(
-  id: string,
-  record: Document | Tombstone | undefined,
-): { fingerprint: string; writes: number; position: number } {
+interface CommitRecord {
+  readonly fingerprint: string
+  readonly writes: number
+  readonly position: number
+}
+
+function readRecord(id: string, record: Document | Tombstone | undefined): CommitRecord {
   if (record?.kind !== 'document')
     throw new UnderpinError('unknown', `The record of commit ${id} expired while it was being read`)
   const { fingerprint, writes } = decodeValue(record.data) as { fingerprint: string; writes: number }

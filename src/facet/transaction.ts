@@ -13,7 +13,7 @@ import {
 } from './draft.ts'
 import type { Port } from './port.ts'
 import { parseWithSync } from './schema.ts'
-import { send } from './send.ts'
+import { recall, send } from './send.ts'
 import {
   type NewEvent,
   type StoredDocument,
@@ -32,23 +32,35 @@ export interface TransactionResult<R> extends CommitResult {
   readonly value: R
 }
 
+/** What a transaction with an id gives when that id was committed before: what it did, without the callback's value. */
+export interface ReplayedTransaction extends CommitResult {
+  readonly isReplay: true
+  readonly value: undefined
+}
+
 /** Documents by collection name, for the types. */
 export type Collections = Readonly<Record<string, unknown>>
 
 /**
  * Runs `work` and commits what it asked for, all or nothing. What it reads through the transaction becomes a check, so
- * that the commit stands only if nothing of it has changed; else `work` runs again.
+ * that the commit stands only if nothing of it has changed; else `work` runs again. If a commit with the given id was
+ * applied before, `work` does not run at all.
  */
 export async function transact<E extends NewEvent, C extends Collections, R>(
   port: Port,
   work: (transaction: Transaction<E, C>) => R | Promise<R>,
   options: TransactionOptions,
-): Promise<TransactionResult<R>> {
+): Promise<TransactionResult<R> | ReplayedTransaction> {
+  if (options.id !== undefined) {
+    const before = await recall(port, options.id, options)
+    if (before !== undefined) return { ...before, isReplay: true, value: undefined }
+  }
   for (let retriesLeft = options.retries ?? 10; ; retriesLeft--) {
     const transaction = new Transaction<E, C>(port, options)
     const value = await work(transaction)
     try {
-      return { ...(await transaction.commit()), value }
+      const result = await transaction.commit()
+      return result.isReplay ? { ...result, isReplay: true, value: undefined } : { ...result, value }
     } catch (error) {
       if (retriesLeft <= 0 || !isUnderpinError(error, 'conflict')) throw error
       if (!transaction.wasOvertaken(error.details.failed as readonly FailedCheck[])) throw error
@@ -148,6 +160,7 @@ export class Transaction<E extends NewEvent = NewEvent, C extends Collections = 
   #depend(name: string, check: Check): void {
     if (this.#reads.has(name)) return
     this.#reads.set(name, check)
+    this.#draft.dependsOnReads = true
     this.#draft.checks.push(check)
   }
 }
