@@ -1,0 +1,80 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, it } from 'vitest'
+import type { Backend } from '../src/backend/backend.ts'
+import { type MemoryBackend, memory } from '../src/backend/memory.ts'
+import { connect } from '../src/backend/sqlite/driver.ts'
+import { sqlite } from '../src/backend/sqlite/sqlite.ts'
+import { systemClock } from '../src/clock.ts'
+import { laws, runLaw, type Subject } from '../src/conformance/conformance.ts'
+import { parseJsonText } from '../src/model/value.ts'
+import { standardWrappers } from '../src/store.ts'
+import { wrap } from '../src/wrapper/forward.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'underpin-conformance-'))
+afterAll(() => rmSync(folder, { recursive: true }))
+
+const memorySubject = (): Subject => ({
+  open: opened(() => memory()),
+  async damage(backend, domain, change) {
+    const data = change.kind === 'tombstone' ? {} : { data: parseJsonText('{"n":9}') }
+    ;(backend as MemoryBackend).sync.plant(domain, { ...change, at: change.at + 1, ...data })
+  },
+})
+
+const sqliteSubject = (file: string): Subject => ({
+  open: opened(() => sqlite(join(folder, file))),
+  reopen: opened(() => sqlite(join(folder, file))),
+  async damage(_, domain, change) {
+    const table = change.kind === 'event' ? `${domain}__events` : `${domain}__d_${change.collection}`
+    const column = change.kind === 'event' ? 'position' : 'revision'
+    const connection = connect(join(folder, file), false)
+    connection.prepare(`UPDATE "${table}" SET at = at + 1 WHERE ${column} = ?`).run(change.position)
+    connection.close()
+  },
+})
+
+const wrapped = (subject: Subject): Subject => {
+  const around = (backend: Backend) => wrap(backend, standardWrappers(systemClock, 10_000))
+  const { reopen, damage } = subject
+  return {
+    open: async () => around(await subject.open()),
+    ...(reopen === undefined ? {} : { reopen: async () => around(await reopen()) }),
+    // Memory is damaged through the backend itself, which the wrappers hide.
+    ...(damage === undefined || reopen === undefined ? {} : { damage }),
+  }
+}
+
+function opened(make: () => Backend) {
+  return async () => {
+    const backend = make()
+    await backend.open()
+    return backend
+  }
+}
+
+const subjects: Record<string, () => Subject> = {
+  memory: memorySubject,
+  'memory, wrapped': () => wrapped(memorySubject()),
+  sqlite: () => sqliteSubject('bare.db'),
+  'sqlite, wrapped': () => wrapped(sqliteSubject('wrapped.db')),
+  'sqlite in memory': () => ({ open: opened(() => sqlite('sqlite::memory:')) }),
+}
+
+describe.each(Object.keys(subjects))('%s', (name) => {
+  const subject = subjects[name]?.() as Subject
+  let backend: Backend
+  beforeAll(async () => {
+    backend = await subject.open()
+  })
+  afterAll(() => backend.close())
+
+  for (const law of laws) {
+    it(`law ${law.law}: ${law.name}`, async ({ skip }) => {
+      const { result, reason, error } = await runLaw(law, subject, backend)
+      if (result === 'skipped') skip(reason)
+      if (result === 'failed') throw error
+    })
+  }
+})
