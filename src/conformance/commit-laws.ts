@@ -1,5 +1,6 @@
 /** Laws 1 to 5 and 8: commits, positions, seqs, expectations, failed checks, epochs. */
 import assert from 'node:assert/strict'
+import type { Check } from '../model/check.ts'
 import { append, documentAt, failsWith, type Law, now, put, remove, streamAt } from './harness.ts'
 
 export const commitLaws: readonly Law[] = [
@@ -314,6 +315,19 @@ export const commitLaws: readonly Law[] = [
         failed.map(({ kind }) => kind),
         ['stream', 'stream', 'document'],
       )
+    },
+  },
+  {
+    law: 5,
+    name: 'a check whose expectation got lost never passes for none',
+    async run(t) {
+      await t.create()
+      await t.commit([append('a')])
+      const lost = { kind: 'stream', stream: 'a', expect: undefined } as unknown as Check
+      const attempt = () => t.attempt([append('a')], [lost])
+      const outcome = await attempt().catch((error: { code?: string }) => ({ kind: error.code }))
+      assert.ok(outcome.kind === 'failed' || outcome.kind === 'invalid', `it fails: ${outcome.kind}`)
+      assert.equal((await t.read('a')).items.length, 1)
     },
   },
   {
