@@ -97,15 +97,21 @@ export class Route implements Port {
     )
   }
 
-  commit(commit: Commit, options?: CallOptions): Promise<Outcome> {
-    const send = ({ backend, epoch }: Authority) =>
-      backend.commit(this.domain, epoch, [commit], options).then(([outcome]) => outcome as Outcome)
-    if (this.#authority === undefined) return this.#withAuthority(options, send)
-    return send(this.#authority).catch((error) => {
-      if (!isUnderpinError(error, 'fenced')) throw error
-      this.#authority = undefined
-      return this.#withAuthority(options, send)
-    })
+  async commit(commit: Commit, options?: CallOptions): Promise<Outcome> {
+    const authority = this.#authority
+    if (authority !== undefined) {
+      try {
+        const [outcome] = await authority.backend.commit(this.domain, authority.epoch, [commit], options)
+        return outcome as Outcome
+      } catch (error) {
+        if (!isUnderpinError(error, 'fenced')) throw error
+        if (this.#authority === authority) this.#authority = undefined
+      }
+    }
+    const [outcome] = await this.#withAuthority(options, ({ backend, epoch }) =>
+      backend.commit(this.domain, epoch, [commit], options),
+    )
+    return outcome as Outcome
   }
 
   read(stream: string, range: Range, options?: CallOptions) {

@@ -10,6 +10,7 @@ import {
   systemCollections,
   uniqueKey,
 } from '../model/collection.ts'
+import { DigestSum, emptyDigest } from '../model/digest.ts'
 import type { Document, DocumentKey, Tombstone } from '../model/document.ts'
 import type { Event } from '../model/event.ts'
 import { type Fence, vacantFence } from '../model/fence.ts'
@@ -31,8 +32,13 @@ import { Ordered } from './ordered.ts'
 import { declaredIn, type Plan } from './plan.ts'
 import type { Held, View } from './stage.ts'
 
+type Rights = Omit<Fence, 'head' | 'digest'>
+
 export class DomainState implements View {
-  fence: Fence = vacantFence
+  head: Position = 0
+  digest = new DigestSum(emptyDigest)
+  /** The fence but for what moves with every commit. */
+  rights: Rights = vacantFence
   /** By position - 1: undefined where a later change superseded the one there. */
   #feed: (Change | undefined)[] = []
   readonly #streams = new Map<string, Event[]>()
@@ -76,7 +82,20 @@ export class DomainState implements View {
     for (const { collection, id } of plan.evicted) this.#drop(this.#collection(collection), id)
     for (const change of plan.changes) this.#install(change)
     while (this.#feed.length < plan.head) this.#feed.push(undefined)
-    this.fence = Object.freeze({ ...this.fence, head: plan.head, digest: plan.digest })
+    this.head = plan.head
+    this.digest = plan.digest
+  }
+
+  get fence(): Fence {
+    const { role, epoch, incarnation, successor } = this.rights
+    return Object.freeze({
+      role,
+      epoch,
+      head: this.head,
+      digest: this.digest.toString(),
+      incarnation,
+      successor,
+    })
   }
 
   read(stream: string, { after, before, backwards, limit }: Range): Page<Event, number | null> {
@@ -116,7 +135,7 @@ export class DomainState implements View {
       position++
     }
     const isEnd = position >= this.#feed.length
-    return { items, next: isEnd ? this.fence.head : (items.at(-1)?.position ?? position), ...this.#served() }
+    return { items, next: isEnd ? this.head : (items.at(-1)?.position ?? position), ...this.#served() }
   }
 
   /** Replaces a stored record as it is, checksum and all: how a test plants damage. */
@@ -127,7 +146,7 @@ export class DomainState implements View {
   }
 
   #served(): Served {
-    return { epoch: this.fence.epoch, role: this.fence.role, head: this.fence.head }
+    return { epoch: this.rights.epoch, role: this.rights.role, head: this.head }
   }
 
   #collection(name: string): CollectionState {

@@ -56,8 +56,8 @@ class MemoryVerbs implements SyncBackend {
 
   commit(...[domain, epoch, commits]: Parameters<SyncBackend['commit']>): ReturnType<SyncBackend['commit']> {
     const state = this.#state(domain)
-    checkAuthority(domain, state.fence, epoch)
-    const plan = planCommits(state, state.fence, commits)
+    checkAuthority(domain, state.rights, epoch)
+    const plan = planCommits(state, state, commits)
     state.install(plan)
     this.#moved(domain)
     return plan.outcomes
@@ -81,8 +81,8 @@ class MemoryVerbs implements SyncBackend {
 
   apply(domain: string, epoch: number, page: Page<Change, Position>): void {
     const state = this.#state(domain)
-    checkFollower(domain, state.fence, epoch)
-    state.install(planApply(state, state.fence, page))
+    checkFollower(domain, state.rights, epoch)
+    state.install(planApply(state, state, page))
     this.#moved(domain)
   }
 
@@ -91,8 +91,7 @@ class MemoryVerbs implements SyncBackend {
     if (!sameFence(found, from)) return false
     const isNewCopy = to.role === 'prepared' || found.role === 'vacant'
     const state = isNewCopy ? new DomainState() : this.#state(domain)
-    const { head, digest } = isNewCopy ? vacantFence : state.fence
-    state.fence = Object.freeze({ ...to, head, digest })
+    state.rights = to
     this.#domains.set(domain, state)
     this.#moved(domain)
     return true

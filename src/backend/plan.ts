@@ -12,7 +12,7 @@ import {
   uniqueKey,
 } from '../model/collection.ts'
 import type { Commit, Committed, Outcome } from '../model/commit.ts'
-import { type Checksum, type Digest, DigestSum } from '../model/digest.ts'
+import type { Checksum, DigestSum } from '../model/digest.ts'
 import {
   type Document,
   documentChecksum,
@@ -34,16 +34,22 @@ export interface Plan {
   /** Documents that a follower must drop without a trace, before the changes: older state in the way of a unique index. */
   readonly evicted: readonly { readonly collection: string; readonly id: string }[]
   readonly head: Position
-  readonly digest: Digest
+  readonly digest: DigestSum
   /** The seqs and documents that the changes leave, for caches. */
   readonly stage: Stage
 }
 
-/** Plans a group of commits under a fence that holds authority. */
-export function planCommits(view: View, fence: Fence, commits: readonly Commit[]): Plan {
-  const group = new Group(view, fence.head)
+/** What a plan starts from: the last position of the domain, and the digest there. */
+export interface Base {
+  readonly head: Position
+  readonly digest: DigestSum
+}
+
+/** Plans a group of commits, to be written under a fence that holds authority. */
+export function planCommits(view: View, base: Base, commits: readonly Commit[]): Plan {
+  const group = new Group(view, base.head)
   const outcomes = commits.map((commit) => group.plan(commit))
-  const digest = new DigestSum(fence.digest)
+  const digest = base.digest.copy()
   for (const checksum of group.superseded) digest.subtract(checksum)
   for (const { checksum } of group.changes) digest.add(checksum)
   const { changes, stage } = group
@@ -51,8 +57,8 @@ export function planCommits(view: View, fence: Fence, commits: readonly Commit[]
     outcomes,
     changes,
     evicted: [],
-    head: fence.head + changes.length,
-    digest: digest.toString(),
+    head: base.head + changes.length,
+    digest,
     stage,
   }
 }
@@ -257,11 +263,11 @@ class Attempt {
 }
 
 /** Plans a page of the feed for a follower: verbatim, each record's checksum verified. */
-export function planApply(view: View, fence: Fence, page: Page<Change, Position>): Plan {
+export function planApply(view: View, base: Base, page: Page<Change, Position>): Plan {
   const stage = new Stage(view)
-  const digest = new DigestSum(fence.digest)
+  const digest = base.digest.copy()
   const evicted: { collection: string; id: string }[] = []
-  let last = fence.head
+  let last = base.head
   for (const change of page.items) {
     if (change.position <= last)
       throw new UnderpinError(
@@ -309,7 +315,7 @@ export function planApply(view: View, fence: Fence, page: Page<Change, Position>
       'invalid',
       `The page ends at position ${page.next}, before its last record at ${last}`,
     )
-  return { outcomes: [], changes: page.items, evicted, head: page.next, digest: digest.toString(), stage }
+  return { outcomes: [], changes: page.items, evicted, head: page.next, digest, stage }
 }
 
 function uniqueKeysOf(
@@ -346,8 +352,10 @@ export function declaredIn(changes: readonly Change[]): Map<string, CollectionDe
   return declared
 }
 
+type Role = Pick<Fence, 'role' | 'epoch' | 'successor'>
+
 /** Refuses a commit on a backend that does not hold authority under the epoch that the caller believes in. */
-export function checkAuthority(domain: string, fence: Fence, epoch: number): void {
+export function checkAuthority(domain: string, fence: Role, epoch: number): void {
   if (fence.role === 'authority' && fence.epoch === epoch) return
   throw new UnderpinError(
     'fenced',
@@ -360,7 +368,7 @@ export function checkAuthority(domain: string, fence: Fence, epoch: number): voi
 }
 
 /** Refuses a page on a backend that is no follower under the epoch named. */
-export function checkFollower(domain: string, fence: Fence, epoch: number): void {
+export function checkFollower(domain: string, fence: Role, epoch: number): void {
   if ((fence.role === 'follower' || fence.role === 'prepared') && fence.epoch === epoch) return
   throw new UnderpinError(
     'fenced',

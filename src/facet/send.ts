@@ -10,10 +10,14 @@ import { type CommitOptions, type CommitResult, type Draft, isKnownId, toReplay,
 import type { Port, SyncPort } from './port.ts'
 
 /** Commits; fails with `conflict` if a check failed. With an id, an unknown outcome is resolved by committing again. */
-export function send(port: Port, draft: Draft, options: CommitOptions & CallOptions): Promise<CommitResult> {
+export async function send(
+  port: Port,
+  draft: Draft,
+  options: CommitOptions & CallOptions,
+): Promise<CommitResult> {
   const commit = draft.toCommit(port.clock.now(), options)
   if (options.id !== undefined) return sendOnce(port, draft, commit, options.id, options)
-  return port.commit(commit, options).then((outcome) => toResult(outcome, options))
+  return toResult(await port.commit(commit, options), options)
 }
 
 async function sendOnce(

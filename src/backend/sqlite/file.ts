@@ -11,6 +11,11 @@ const applicationId = 0x554e4450
 const oldestVersion = '3.38.0'
 const openTimeoutMs = 5_000
 
+/** Pages in the write-ahead log (16 MiB) before they are written back: a page changed often is then written back once. */
+const checkpointPages = 4_096
+/** Page cache: the index of streams is written all over, and should not be read again for each group. */
+const cacheKib = 32_768
+
 export type SqliteDurability = 'durable' | 'process'
 
 /** Opens a file, creating it and its folders if they are not there. Refuses what is not ours without changing a byte. */
@@ -86,6 +91,8 @@ function prepareConnection(connection: Connection, durability: SqliteDurability,
       `SQLite ${version} is too old; ${oldestVersion} or later is needed`,
     )
   connection.prepare('PRAGMA journal_mode = WAL').rows()
+  connection.exec(`PRAGMA wal_autocheckpoint = ${checkpointPages}`)
+  connection.exec(`PRAGMA cache_size = -${cacheKib}`)
   setSynchronous(connection, durability)
   if (isNew) connection.exec(`PRAGMA application_id = ${applicationId}`)
   migrate(connection)

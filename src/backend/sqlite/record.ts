@@ -11,9 +11,10 @@ export const documentColumns = 'revision, id, at, commit_position, expires_at, d
 
 type Row = readonly unknown[]
 
-export function eventValues(event: Event): SqlValue[] {
+/** Adds the values of an event's row, in the order of `eventColumns`. */
+export function pushEvent(values: SqlValue[], event: Event): void {
   const { position, stream, seq, type, at, commit, meta, data, checksum } = event
-  return [position, stream, seq, type, at, commit, meta, data, checksum]
+  values.push(position, stream, seq, type, at, commit, meta, data, checksum)
 }
 
 export function toEvent(row: Row): Event {
@@ -31,18 +32,11 @@ export function toEvent(row: Row): Event {
   })
 }
 
-export function documentValues(change: Document | Tombstone): SqlValue[] {
+/** Adds the values of a document's or tombstone's row, in the order of `documentColumns`. */
+export function pushDocument(values: SqlValue[], change: Document | Tombstone): void {
   const { position, id, at, commit, checksum } = change
-  const isTombstone = change.kind === 'tombstone'
-  return [
-    position,
-    id,
-    at,
-    commit,
-    isTombstone ? null : change.expiresAt,
-    isTombstone ? null : change.data,
-    checksum,
-  ]
+  if (change.kind === 'tombstone') values.push(position, id, at, commit, null, null, checksum)
+  else values.push(position, id, at, commit, change.expiresAt, change.data, checksum)
 }
 
 /** A row of a collection's table; without data it is a tombstone. */

@@ -2,6 +2,7 @@
 import { UnderpinError } from '../../error.ts'
 import type { Change } from '../../model/change.ts'
 import type { CollectionDefinition, FieldValue } from '../../model/collection.ts'
+import { DigestSum } from '../../model/digest.ts'
 import type { Document } from '../../model/document.ts'
 import type { Event } from '../../model/event.ts'
 import { type Fence, type Role, sameFence, vacantFence } from '../../model/fence.ts'
@@ -15,16 +16,26 @@ import {
 } from '../../model/page.ts'
 import type { Position } from '../../model/position.ts'
 import type { Found, SyncBackend } from '../backend.ts'
-import { checkAuthority, checkFollower, declaredIn, type Plan, planApply, planCommits } from '../plan.ts'
+import {
+  type Base,
+  checkAuthority,
+  checkFollower,
+  declaredIn,
+  type Plan,
+  planApply,
+  planCommits,
+} from '../plan.ts'
 import { collectionTable, eventsTable } from '../sql/name.ts'
 import { type SqlValue, scanSql } from '../sql/scan.ts'
 import type { Connection, Statement } from './driver.ts'
 import { isBusy, isFatal, translate } from './error.ts'
 import { readChanges } from './feed.ts'
-import { documentColumns, documentValues, eventColumns, eventValues, toDocument, toEvent } from './record.ts'
+import { documentColumns, eventColumns, pushDocument, pushEvent, toDocument, toEvent } from './record.ts'
 import { alterCollection, createDomain, dropDomain, sqlite } from './table.ts'
 import { SqliteView } from './view.ts'
 
+/** Rows in one statement: measured; fewer cost more calls, more cost more time to prepare. */
+const rowsPerInsert = 16
 const fenceColumns = 'role, epoch, head, digest, incarnation, successor'
 
 export class SqliteVerbs implements SyncBackend {
@@ -72,7 +83,7 @@ export class SqliteVerbs implements SyncBackend {
   commit(...[domain, epoch, commits]: Parameters<SyncBackend['commit']>): ReturnType<SyncBackend['commit']> {
     const plan = this.#write(domain, (fence, view) => {
       checkAuthority(domain, fence, epoch)
-      return planCommits(view, fence, commits)
+      return planCommits(view, baseOf(fence), commits)
     })
     return plan.outcomes
   }
@@ -80,7 +91,7 @@ export class SqliteVerbs implements SyncBackend {
   apply(domain: string, epoch: number, page: Page<Change, Position>): void {
     this.#write(domain, (fence, view) => {
       checkFollower(domain, fence, epoch)
-      return planApply(view, fence, page)
+      return planApply(view, baseOf(fence), page)
     })
   }
 
@@ -190,7 +201,7 @@ export class SqliteVerbs implements SyncBackend {
           this.#run(
             'UPDATE underpin_fences SET head = ?, digest = ? WHERE domain = ?',
             result.head,
-            result.digest,
+            result.digest.toString(),
             domain,
           )
         return result
@@ -210,18 +221,38 @@ export class SqliteVerbs implements SyncBackend {
       alterCollection(this.#open(), domain, name, view.definition(name), definition)
   }
 
+  /** Writes the records table by table, several rows to a statement, in position order within each table. */
   #store(domain: string, { changes, evicted }: Plan): void {
     for (const { collection, id } of evicted)
       this.#run(`DELETE FROM ${collectionTable(domain, collection)} WHERE id = ?`, id)
-    const insertEvent = `INSERT INTO ${eventsTable(domain)} (${eventColumns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
+    const events: SqlValue[] = []
+    const documents = new Map<string, SqlValue[]>()
     for (const change of changes) {
-      if (change.kind === 'event') this.#run(insertEvent, ...eventValues(change))
-      else
-        this.#run(
-          `INSERT OR REPLACE INTO ${collectionTable(domain, change.collection)} (${documentColumns}) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-          ...documentValues(change),
-        )
+      if (change.kind === 'event') {
+        pushEvent(events, change)
+        continue
+      }
+      const values = documents.get(change.collection) ?? []
+      if (values.length === 0) documents.set(change.collection, values)
+      pushDocument(values, change)
     }
+    this.#insert(`INSERT INTO ${eventsTable(domain)} (${eventColumns})`, 9, events)
+    for (const [collection, values] of documents)
+      this.#insert(
+        `INSERT OR REPLACE INTO ${collectionTable(domain, collection)} (${documentColumns})`,
+        7,
+        values,
+      )
+  }
+
+  #insert(into: string, columns: number, values: readonly SqlValue[]): void {
+    const row = `(${Array(columns).fill('?').join(', ')})`
+    const wide = columns * rowsPerInsert
+    let at = 0
+    for (; at + wide <= values.length; at += wide)
+      this.#run(`${into} VALUES ${Array(rowsPerInsert).fill(row).join(', ')}`, ...values.slice(at, at + wide))
+    for (; at < values.length; at += columns)
+      this.#run(`${into} VALUES ${row}`, ...values.slice(at, at + columns))
   }
 
   /** One document and the fence it was read under, in one statement. */
@@ -358,4 +389,8 @@ export class SqliteVerbs implements SyncBackend {
   }
 
   readonly #rows = (sql: string, ...parameters: SqlValue[]) => this.#statement(sql).rows(...parameters)
+}
+
+function baseOf({ head, digest }: Fence): Base {
+  return { head, digest: new DigestSum(digest) }
 }
