@@ -4,11 +4,15 @@ import type { Held, Stage } from './stage.ts'
 /** A map that forgets what was not used for a while: two generations, the older dropped when the younger is full. */
 export class Generations<V> {
   readonly #size: number
+  readonly #weigh: (value: V) => number
   #young = new Map<string, V>()
   #old = new Map<string, V>()
+  #weight = 0
 
-  constructor(size: number) {
+  /** A generation is full when the weights of its values come to `size`; each weighs 1 if not told otherwise. */
+  constructor(size: number, weigh: (value: V) => number = () => 1) {
     this.#size = size
+    this.#weigh = weigh
   }
 
   get(key: string): V | undefined {
@@ -20,16 +24,24 @@ export class Generations<V> {
   }
 
   set(key: string, value: V): void {
-    if (this.#young.size >= this.#size) {
+    if (this.#weight >= this.#size) {
       this.#old = this.#young
       this.#young = new Map()
+      this.#weight = 0
     }
     this.#young.set(key, value)
+    this.#weight += this.#weigh(value)
+  }
+
+  delete(key: string): void {
+    this.#young.delete(key)
+    this.#old.delete(key)
   }
 
   clear(): void {
     this.#young = new Map()
     this.#old = new Map()
+    this.#weight = 0
   }
 }
 

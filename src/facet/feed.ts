@@ -1,11 +1,12 @@
 /** The feed facet: all changes of a domain in order, and those to come. */
 import type { CallOptions } from '../backend/backend.ts'
 import type { Change } from '../model/change.ts'
+import type { Event } from '../model/event.ts'
 import type { Page } from '../model/page.ts'
 import type { Position } from '../model/position.ts'
 import { decodeValue } from '../model/value.ts'
 import type { Port } from './port.ts'
-import { type NewEvent, type StoredEvent, toStoredEvent } from './shape.ts'
+import type { NewEvent, StoredEvent } from './shape.ts'
 
 /** A change as applications see it. */
 export type FeedItem<E extends NewEvent = NewEvent> =
@@ -80,7 +81,7 @@ export function toFeedPage<E extends NewEvent>(page: Page<Change, Position>): Fe
 function toFeedItem<E extends NewEvent>(change: Change): FeedItem<E> {
   switch (change.kind) {
     case 'event':
-      return { kind: 'event', ...toStoredEvent<E>(change) } as FeedItem<E>
+      return toEventItem<E>(change)
     case 'document': {
       const { collection, id, data, expiresAt, at, position } = change
       return {
@@ -98,4 +99,18 @@ function toFeedItem<E extends NewEvent>(change: Change): FeedItem<E> {
       return { kind: 'tombstone', collection, id, at, position }
     }
   }
+}
+
+function toEventItem<E extends NewEvent>({
+  stream,
+  seq,
+  type,
+  data,
+  meta,
+  at,
+  position,
+}: Event): FeedItem<E> {
+  const decodedMeta = meta === null ? undefined : decodeValue(meta)
+  const item = { kind: 'event', stream, seq, type, data: decodeValue(data), meta: decodedMeta, at, position }
+  return item as FeedItem<E>
 }

@@ -13,6 +13,8 @@ export interface Connection {
 export interface Statement {
   run(...parameters: SqlValue[]): void
   rows(...parameters: SqlValue[]): readonly (readonly unknown[])[]
+  /** The first row. */
+  row(...parameters: SqlValue[]): readonly unknown[] | undefined
 }
 
 /** What is needed of a handle of `node:sqlite`, `@photostructure/sqlite` or `better-sqlite3`. */
@@ -25,6 +27,7 @@ export interface SqliteHandle {
 interface HandleStatement {
   run(...parameters: SqlValue[]): unknown
   all(...parameters: SqlValue[]): unknown[]
+  get(...parameters: SqlValue[]): unknown
   /** node:sqlite from 22.16 on. */
   setReturnArrays?(enabled: boolean): void
   /** better-sqlite3. */
@@ -59,17 +62,25 @@ function toConnection(handle: SqliteHandle): Connection {
 
 function toStatement(statement: HandleStatement): Statement {
   const run = (...parameters: SqlValue[]) => void statement.run(...parameters)
-  if (statement.setReturnArrays !== undefined) {
-    statement.setReturnArrays(true)
-    return { run, rows: (...parameters) => statement.all(...parameters) as unknown[][] }
-  }
-  if (statement.raw !== undefined) {
-    if (statement.reader) statement.raw(true)
-    return { run, rows: (...parameters) => statement.all(...parameters) as unknown[][] }
-  }
+  if (statement.setReturnArrays !== undefined) statement.setReturnArrays(true)
+  else if (statement.raw === undefined) return objectStatement(statement)
+  else if (statement.reader) statement.raw(true)
   return {
     run,
+    rows: (...parameters) => statement.all(...parameters) as unknown[][],
+    row: (...parameters) => statement.get(...parameters) as unknown[] | undefined,
+  }
+}
+
+/** For a driver that gives rows as objects only. */
+function objectStatement(statement: HandleStatement): Statement {
+  return {
+    run: (...parameters) => void statement.run(...parameters),
     rows: (...parameters) => statement.all(...parameters).map((row) => Object.values(row as object)),
+    row(...parameters) {
+      const row = statement.get(...parameters)
+      return row === undefined ? undefined : Object.values(row as object)
+    },
   }
 }
 

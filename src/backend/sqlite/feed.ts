@@ -7,6 +7,7 @@ import type { Rows } from './view.ts'
 
 type Row = readonly unknown[]
 
+/** A table that holds changes, in order of its first column, which is the position. */
 interface Source {
   readonly sql: string
   readonly commitColumn: number
@@ -22,42 +23,82 @@ export function readChanges(
   limit: number,
 ): { items: Change[]; isEnd: boolean } {
   const sources = sourcesOf(domain, collections)
-  const { found, isEnd } = merge(rows, sources, after, limit)
-  const items = found.map(({ row, source }) => source.toChange(row))
-  if (isEnd) return { items, isEnd }
-  for (let from = items.at(-1) as Change; ; from = items.at(-1) as Change) {
-    const rest = merge(rows, sources, from.position, limit)
-    const same = rest.found.filter(({ row, source }) => row[source.commitColumn] === from.commit)
-    items.push(...same.map(({ row, source }) => source.toChange(row)))
-    if (same.length < rest.found.length) return { items, isEnd: false }
-    if (rest.isEnd) return { items, isEnd: true }
+  const items: Change[] = []
+  for (let from = after; ; from = items.at(-1)?.position ?? from) {
+    const merged = new Merge(rows, sources, from, limit)
+    while (merged.commit !== undefined && (items.length < limit || merged.commit === items.at(-1)?.commit))
+      items.push(merged.take())
+    if (merged.commit !== undefined) return { items, isEnd: false }
+    if (merged.isEnd) return { items, isEnd: true }
   }
 }
 
 function sourcesOf(domain: string, collections: readonly string[]): Source[] {
   const events: Source = {
-    sql: `SELECT ${eventColumns} FROM ${eventsTable(domain)} WHERE position > ? ORDER BY position LIMIT ?`,
+    sql: `SELECT ${eventColumns} FROM ${eventsTable(domain)} WHERE position > ? AND position <= ? ORDER BY position LIMIT ?`,
     commitColumn: 5,
     toChange: toEvent,
   }
   const documents = collections.map((name) => ({
-    sql: `SELECT ${documentColumns} FROM ${collectionTable(domain, name)} WHERE revision > ? ORDER BY revision LIMIT ?`,
+    sql: `SELECT ${documentColumns} FROM ${collectionTable(domain, name)} WHERE revision > ? AND revision <= ? ORDER BY revision LIMIT ?`,
     commitColumn: 3,
     toChange: (row: Row) => toDocument(name, row),
   }))
   return [events, ...documents]
 }
 
-/** The first `limit` rows of all sources by position, which is the first column of each. */
-function merge(
-  rows: Rows,
-  sources: readonly Source[],
-  after: Position,
-  limit: number,
-): { found: { row: Row; source: Source }[]; isEnd: boolean } {
-  const found = sources.flatMap((source) =>
-    rows(source.sql, after, limit + 1).map((row) => ({ row, source })),
-  )
-  const sorted = sources.length === 1 ? found : found.sort((a, b) => Number(a.row[0]) - Number(b.row[0]))
-  return { found: sorted.slice(0, limit), isEnd: sorted.length <= limit }
+interface Run {
+  readonly source: Source
+  readonly rows: readonly Row[]
+  at: number
+}
+
+/** The rows of all sources behind a position, in order: the first `limit` and one more, or all there are. */
+class Merge {
+  /** Whether the last row is the last of the domain. */
+  readonly isEnd: boolean
+  #left: number
+  readonly #runs: Run[] = []
+
+  constructor(rows: Rows, sources: readonly Source[], after: Position, limit: number) {
+    const most = limit + 1
+    let last = Number.MAX_SAFE_INTEGER
+    let count = 0
+    for (const source of sources) {
+      const found = rows(source.sql, after, last, most)
+      // No row beyond these can be among the first of all sources, so the tables behind need not give them.
+      if (found.length === most) last = Number(found.at(-1)?.[0])
+      if (found.length > 0) this.#runs.push({ source, rows: found, at: 0 })
+      count += found.length
+    }
+    this.isEnd = count < most
+    this.#left = Math.min(count, most)
+  }
+
+  /** The commit of the next row; undefined when there is none. */
+  get commit(): Position | undefined {
+    const run = this.#next()
+    return run === undefined ? undefined : Number(run.rows[run.at]?.[run.source.commitColumn])
+  }
+
+  take(): Change {
+    const run = this.#next() as Run
+    this.#left--
+    return run.source.toChange(run.rows[run.at++] as Row)
+  }
+
+  #next(): Run | undefined {
+    if (this.#left === 0) return undefined
+    if (this.#runs.length === 1) return this.#runs[0]
+    let next: Run | undefined
+    let lowest = Number.POSITIVE_INFINITY
+    for (const run of this.#runs) {
+      const position = run.at < run.rows.length ? Number(run.rows[run.at]?.[0]) : Number.POSITIVE_INFINITY
+      if (position < lowest) {
+        next = run
+        lowest = position
+      }
+    }
+    return next
+  }
 }

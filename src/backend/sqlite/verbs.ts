@@ -31,11 +31,16 @@ import type { Connection, Statement } from './driver.ts'
 import { isBusy, isFatal, translate } from './error.ts'
 import { readChanges } from './feed.ts'
 import { documentColumns, eventColumns, pushDocument, pushEvent, toDocument, toEvent } from './record.ts'
+import { RecordCache } from './record-cache.ts'
 import { alterCollection, createDomain, dropDomain, sqlite } from './table.ts'
 import { SqliteView } from './view.ts'
 
 /** Rows in one statement: measured; fewer cost more calls, more cost more time to prepare. */
 const rowsPerInsert = 16
+const joinedColumns = documentColumns
+  .split(', ')
+  .map((column) => `d.${column}`)
+  .join(', ')
 const fenceColumns = 'role, epoch, head, digest, incarnation, successor'
 
 export class SqliteVerbs implements SyncBackend {
@@ -46,6 +51,7 @@ export class SqliteVerbs implements SyncBackend {
   #poison: unknown
   readonly #statements = new Map<string, Statement>()
   readonly #views = new Map<string, SqliteView>()
+  readonly #records = new RecordCache()
 
   constructor(place: string, connect: () => Connection, moved: (domain: string) => void) {
     this.#place = place
@@ -60,6 +66,7 @@ export class SqliteVerbs implements SyncBackend {
   close(): void {
     this.#statements.clear()
     this.#views.clear()
+    this.#records.clear()
     const connection = this.#connection
     this.#connection = undefined
     connection?.close()
@@ -67,7 +74,7 @@ export class SqliteVerbs implements SyncBackend {
 
   /** Changes whenever another connection has committed. */
   dataVersion(): number {
-    return this.#guard(() => Number(this.#rows('PRAGMA data_version')[0]?.[0]))
+    return this.#guard(() => this.#dataVersion())
   }
 
   domains(): readonly string[] {
@@ -182,6 +189,7 @@ export class SqliteVerbs implements SyncBackend {
       return true
     })
     this.#views.delete(domain)
+    this.#records.clear()
     if (isDone) this.#moved(domain)
     return isDone
   }
@@ -208,10 +216,12 @@ export class SqliteVerbs implements SyncBackend {
       })
       if (declaredIn(planned.changes).size > 0) view?.clear()
       else view?.cache.absorb(planned.stage, planned.head)
+      this.#records.forget(domain, planned.stage)
       if (planned.changes.length > 0) this.#moved(domain)
       return planned
     } catch (error) {
       view?.clear()
+      this.#records.clear()
       throw error
     }
   }
@@ -255,20 +265,40 @@ export class SqliteVerbs implements SyncBackend {
       this.#run(`${into} VALUES ${row}`, ...values.slice(at, at + columns))
   }
 
-  /** One document and the fence it was read under, in one statement. */
+  /** One document: from memory if nothing was written since it was read, else in one statement with the fence. */
   #getOne(domain: string, collection: string, id: string): Found {
     return this.#guard(() => {
-      const columns = documentColumns.split(', ').map((column) => `d.${column}`)
-      const sql = `SELECT f.epoch, f.role, f.head, ${columns.join(', ')} FROM underpin_fences f LEFT JOIN ${this.#table(domain, collection)} d ON d.id = ? WHERE f.domain = ?`
-      const [row] = this.#rows(sql, id, domain)
-      if (row === undefined) return { documents: [undefined], epoch: 0, role: 'vacant', head: 0 }
-      const record = row[3] === null ? undefined : toDocument(collection, row.slice(3))
-      return { documents: [record], epoch: row[0] as number, role: row[1] as Role, head: row[2] as number }
+      const version = this.#dataVersion()
+      return (
+        this.#records.get(version, domain, collection, id) ?? this.#getStored(version, domain, collection, id)
+      )
     })
   }
 
+  #getStored(version: number, domain: string, collection: string, id: string): Found {
+    const table = this.#table(domain, collection)
+    const row = this.#statement(
+      `SELECT ${joinedColumns}, f.epoch, f.role, f.head FROM underpin_fences f LEFT JOIN ${table} d ON d.id = ? WHERE f.domain = ?`,
+    ).row(id, domain)
+    if (row === undefined) return { documents: [undefined], epoch: 0, role: 'vacant', head: 0 }
+    const record = row[0] === null ? undefined : toDocument(collection, row)
+    const [epoch, role, head] = row.slice(7) as [number, Role, number]
+    this.#records.set(version, domain, collection, id, record ?? null, { epoch, role, head })
+    return { documents: [record], epoch, role, head }
+  }
+
+  #dataVersion(): number {
+    return Number(this.#statement('PRAGMA data_version').row()?.[0])
+  }
+
+  #served(domain: string): Served {
+    const row = this.#statement('SELECT epoch, role, head FROM underpin_fences WHERE domain = ?').row(domain)
+    if (row === undefined) return { epoch: 0, role: 'vacant', head: 0 }
+    return { epoch: row[0] as number, role: row[1] as Role, head: row[2] as number }
+  }
+
   #fence(domain: string): Fence {
-    const [row] = this.#rows(`SELECT ${fenceColumns} FROM underpin_fences WHERE domain = ?`, domain)
+    const row = this.#statement(`SELECT ${fenceColumns} FROM underpin_fences WHERE domain = ?`).row(domain)
     if (row === undefined) return vacantFence
     const [role, epoch, head, digest, incarnation, successor] = row as [
       Role,
@@ -310,8 +340,7 @@ export class SqliteVerbs implements SyncBackend {
     return this.#guard(() => {
       this.#run('BEGIN')
       try {
-        const { epoch, role, head } = this.#fence(domain)
-        return read({ epoch, role, head })
+        return read(this.#served(domain))
       } finally {
         this.#run('COMMIT')
       }
