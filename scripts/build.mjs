@@ -1,6 +1,6 @@
-// Compiles src/ to dist/ and copies the SQL migrations beside the code that reads them.
+// Compiles src/ to dist/, copies the SQL migrations beside the code that reads them, makes the command executable.
 import { spawnSync } from 'node:child_process'
-import { cpSync, rmSync } from 'node:fs'
+import { chmodSync, cpSync, rmSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -11,3 +11,4 @@ const { status } = spawnSync(process.execPath, [tsc, '-p', `${root}/tsconfig.bui
 })
 if (status !== 0) process.exit(status ?? 1)
 cpSync(`${root}/src`, `${root}/dist`, { recursive: true, filter: (path) => !path.endsWith('.ts') })
+chmodSync(`${root}/dist/cli/main.js`, 0o755)

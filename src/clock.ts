@@ -9,7 +9,10 @@ export interface Clock {
   now(): number
   /** Milliseconds that never go back, for durations and deadlines. */
   monotonic(): number
-  /** Calls `run` once after `ms` milliseconds; the returned function cancels it. Does not keep the process alive. */
+  /**
+   * Calls `run` once after `ms` milliseconds; the returned function cancels it. Keeps the process alive until then:
+   * somebody waits for it, and a process must not end under a pending `await`.
+   */
   timer(ms: number, run: () => void): () => void
   /** A number in [0, 1). */
   random(): number
@@ -23,7 +26,6 @@ export const systemClock: Clock = {
   monotonic: () => performance.now(),
   timer(ms, run) {
     const handle = setTimeout(run, ms)
-    handle.unref()
     return () => clearTimeout(handle)
   },
   random: () => Math.random(),

@@ -1,6 +1,7 @@
 export type { Backend, CallOptions, Supports } from './backend/backend.ts'
+export { type DamagedRecord, type Verification, type VerifyOptions, verifyDomain } from './backend/verify.ts'
 export { type Clock, systemClock } from './clock.ts'
-export { type ErrorCode, errorCodes, isUnderpinError, UnderpinError } from './error.ts'
+export { type ErrorCode, errorCodes, isUnderpinError, maskSecrets, UnderpinError } from './error.ts'
 export {
   type CollectionOptions,
   collection,
@@ -22,8 +23,11 @@ export {
   type TransactionOptions,
   type TransactionResult,
 } from './facet/transaction.ts'
+export type { Change } from './model/change.ts'
 export type { DocumentExpectation, FailedCheck, StreamExpectation } from './model/check.ts'
 export { type Limits, limits } from './model/limit.ts'
 export { type Json, type JsonText, parseJsonText } from './model/value.ts'
+export { openBackend } from './open.ts'
 export { type Domains, openStore, Store, type StoreOptions, standardWrappers, type Target } from './store.ts'
+export { type Wrapper, wrap } from './wrapper/forward.ts'
 export type { CallRecord } from './wrapper/observe.ts'

@@ -29,6 +29,11 @@ const laws: readonly { layer: RegExp; may: RegExp }[] = [
     may: /^(backend\/sql\/|backend\/domain-state\.ts$|model\/|error\.ts$|clock\.ts$)/,
   },
   { layer: /^backend\/[a-z-]+\.ts$/, may: /^(backend\/[a-z-]+\.ts$|model\/|error\.ts$|clock\.ts$)/ },
+  // An application like any other: the public surface only.
+  {
+    layer: /^cli\//,
+    may: /^(cli\/|index\.ts$|sync\.ts$|conformance\/conformance\.ts$|backend\/sqlite\/sqlite\.ts$)/,
+  },
   { layer: /^facet\//, may: /^(facet\/|model\/|error\.ts$|clock\.ts$)/ },
 ]
 

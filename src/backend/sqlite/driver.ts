@@ -43,7 +43,7 @@ const require = createRequire(import.meta.url)
 
 /** Opens a file (or `:memory:`) with the driver that fits: `driver-missing` if there is none. */
 export function connect(path: string, isReadOnly: boolean): Connection {
-  const Handle = findDriver()
+  const { Handle } = findDriver()
   return toConnection(new Handle(path, isReadOnly ? { readOnly: true, readonly: true } : {}))
 }
 
@@ -84,7 +84,14 @@ function objectStatement(statement: HandleStatement): Statement {
   }
 }
 
-function findDriver(): HandleConstructor {
+interface Driver {
+  /** As messages name it. */
+  readonly name: string
+  readonly Handle: HandleConstructor
+}
+
+/** The driver that fits this runtime: its own, else an installed package; `driver-missing` if there is none. */
+export function findDriver(): Driver {
   return (
     builtIn() ??
     packaged('@photostructure/sqlite', 'DatabaseSync') ??
@@ -93,15 +100,15 @@ function findDriver(): HandleConstructor {
   )
 }
 
-function builtIn(): HandleConstructor | undefined {
+function builtIn(): Driver | undefined {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
   if (major < 22 || (major === 22 && minor < 13)) return undefined
-  const { DatabaseSync, Database } = require('node:sqlite') as Record<string, HandleConstructor>
-  return DatabaseSync ?? Database
+  const { DatabaseSync } = require('node:sqlite') as { DatabaseSync: HandleConstructor }
+  return { name: 'node:sqlite', Handle: DatabaseSync }
 }
 
 /** A driver package, if it is installed; refused before it is loaded if it would crash this runtime. */
-function packaged(name: string, exported: string | undefined): HandleConstructor | undefined {
+function packaged(name: string, exported: string | undefined): Driver | undefined {
   let version: string
   try {
     version = (require(`${name}/package.json`) as { version: string }).version
@@ -111,7 +118,8 @@ function packaged(name: string, exported: string | undefined): HandleConstructor
   }
   checkFit(name, version, process.versions.node)
   const loaded = require(name) as HandleConstructor & Record<string, HandleConstructor>
-  return exported === undefined ? loaded : loaded[exported]
+  const Handle = exported === undefined ? loaded : loaded[exported]
+  return Handle === undefined ? undefined : { name: `${name} ${version}`, Handle }
 }
 
 /**

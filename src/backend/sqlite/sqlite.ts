@@ -1,13 +1,14 @@
 /** The SQLite backend: one file, any number of processes. */
 import { type Clock, systemClock } from '../../clock.ts'
-import { UnderpinError } from '../../error.ts'
 import { EmbeddedBackend } from '../async.ts'
 import type { Supports } from '../backend.ts'
 import { borrow, type SqliteHandle } from './driver.ts'
 import { adoptHandle, openFile, type SqliteDurability } from './file.ts'
+import { parseTarget } from './target.ts'
 import { SqliteVerbs } from './verbs.ts'
 
 export type { SqliteHandle } from './driver.ts'
+export { inspectSqlite, type SqliteInspection } from './inspect.ts'
 
 export interface SqliteOptions {
   /** `durable` (synchronous=FULL) outlives a power failure; `process` (NORMAL) only a crash of the process. */
@@ -38,7 +39,7 @@ export class SqliteBackend extends EmbeddedBackend {
     super()
     const { path, durability } =
       typeof target === 'string'
-        ? parse(target, options)
+        ? parseTarget(target, options.durability)
         : { path: undefined, durability: options.durability ?? 'durable' }
     const isMemory = path === ':memory:'
     this.supports = {
@@ -90,21 +91,4 @@ export class SqliteBackend extends EmbeddedBackend {
     this.#stopPolling?.()
     await super.close()
   }
-}
-
-function parse(target: string, options: SqliteOptions): { path: string; durability: SqliteDurability } {
-  const [, rest = target] = /^sqlite:(.*)$/s.exec(target) ?? []
-  const [path = '', query = ''] = rest === ':memory:' ? [rest] : rest.replace(/^\/\/(?=\/)/, '').split('?', 2)
-  const durability = new URLSearchParams(query).get('durability') ?? options.durability ?? 'durable'
-  if (path === '')
-    throw new UnderpinError('invalid', `The URL ${JSON.stringify(target)} names no file`, {
-      hint: 'For example: sqlite:./app.db',
-    })
-  if (durability !== 'durable' && durability !== 'process') {
-    throw new UnderpinError(
-      'invalid',
-      `The durability ${JSON.stringify(durability)} is none of "durable" and "process"`,
-    )
-  }
-  return { path, durability }
 }
