@@ -1,70 +1,49 @@
-/**
- * Progress of long work: on a terminal one line redrawn, else one line every few seconds, both on stderr; with --json
- * a record every second among the others.
- */
-import { systemClock } from '../index.ts'
-import type { Output } from './output.ts'
+/** Progress of long work on stderr: one line redrawn on a terminal, one line every few seconds otherwise. */
 import { showDuration, showNumber } from './text.ts'
 
-const barWidth = 24
+const width = 24
 
 export class Progress {
   readonly #verb: string
-  readonly #output: Output
   readonly #isShown: boolean
-  readonly #everyMs: number
-  readonly #since = systemClock.monotonic()
-  #shownAt: number
+  readonly #since = performance.now()
   #first: number | undefined
-  #isLineOpen = false
+  #shown = 0
 
-  constructor(verb: string, flags: { readonly progress?: boolean }, output: Output) {
+  constructor(verb: string, isShown: boolean) {
     this.#verb = verb
-    this.#output = output
-    this.#isShown = flags.progress !== false && !output.isQuiet
-    this.#everyMs = output.isJson ? 1_000 : process.stderr.isTTY ? 100 : 3_000
-    this.#shownAt = this.#since
+    this.#isShown = isShown
   }
 
-  /** Records per second since the first update. */
-  rate(done: number): number {
-    const seconds = (systemClock.monotonic() - this.#since) / 1_000
-    return seconds === 0 ? 0 : (done - (this.#first ?? done)) / seconds
-  }
-
-  /** May be called for every record: shows something only now and then. `total` is undefined when nobody knows it. */
-  async update(done: number, total: number | undefined): Promise<void> {
+  /** `total` may be undefined when nobody knows it. */
+  update(done: number, total: number | undefined): void {
     this.#first ??= done
-    const now = systemClock.monotonic()
-    if (!this.#isShown || now - this.#shownAt < this.#everyMs) return
-    this.#shownAt = now
-    if (this.#output.isJson) return this.#record(done, total, now)
-    const line = this.#line(done, total)
-    this.#isLineOpen = process.stderr.isTTY
+    const now = performance.now()
+    const everyMs = process.stderr.isTTY ? 100 : 3_000
+    if (!this.#isShown || now - this.#shown < everyMs) return
+    if (this.#shown === 0 && !process.stderr.isTTY && now - this.#since < everyMs) return
+    this.#shown = now
+    const line = this.#line(done, total, this.rate(done))
     process.stderr.write(process.stderr.isTTY ? `\r\u001b[K${line}` : `${line}\n`)
   }
 
-  /** Clears the line, so that what is printed next stands alone. Idempotent. */
+  /** Clears the line, so that what is printed next stands alone. */
   end(): void {
-    if (this.#isLineOpen) process.stderr.write('\r\u001b[K')
-    this.#isLineOpen = false
+    if (this.#isShown && this.#shown > 0 && process.stderr.isTTY) process.stderr.write('\r\u001b[K')
   }
 
-  #record(done: number, total: number | undefined, now: number): Promise<void> {
-    const rate = Math.round(this.rate(done))
-    const rss = process.memoryUsage.rss()
-    const ms = Math.round(now - this.#since)
-    return this.#output.record({ kind: 'progress', verb: this.#verb, done, total, rate, ms, rss }, '')
+  /** Records per second so far. */
+  rate(done: number): number {
+    return (done - (this.#first ?? done)) / ((performance.now() - this.#since) / 1_000)
   }
 
-  #line(done: number, total: number | undefined): string {
-    const rate = this.rate(done)
+  #line(done: number, total: number | undefined, rate: number): string {
     const speed = `${showNumber(Math.round(rate))}/s`
     if (total === undefined || total === 0) return `${this.#verb}  ${showNumber(done)}  ${speed}`
     const part = Math.min(1, done / total)
-    const bar = '█'.repeat(Math.round(part * barWidth)).padEnd(barWidth, '░')
+    const bar = '█'.repeat(Math.round(part * width)).padEnd(width, '░')
     // Below a hundredth, an estimate says nothing.
     const left = part < 0.01 || rate === 0 ? '' : `  ${showDuration((total - done) / rate)} left`
-    return `${this.#verb}  ${bar}  ${(part * 100).toFixed(1)} %  ${showNumber(done)}/${showNumber(total)}  ${speed}${left}`
+    return `${this.#verb}  ${bar}  ${(part * 100).toFixed(1)} %  ${showNumber(done)} of ${showNumber(total)}  ${speed}${left}`
   }
 }
