@@ -157,7 +157,9 @@ export class DomainState implements View {
     })
   }
 
+  /** Frozen, because every reader is given the record itself. */
   #install(change: Change): void {
+    Object.freeze(change)
     if (change.kind === 'event') {
       const events = this.#streams.get(change.stream)
       if (events === undefined) this.#streams.set(change.stream, [change])

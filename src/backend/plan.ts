@@ -192,7 +192,7 @@ class Attempt {
     event.checksum = eventChecksum(event)
     this.stage.setSeq(stream, seq)
     this.#seqs.push(seq)
-    this.#group.changes.push(Object.freeze(event))
+    this.#group.changes.push(event)
   }
 
   #put(write: Write & { kind: 'put' }, definition: CollectionDefinition): void {
@@ -201,9 +201,10 @@ class Attempt {
     const { collection, id, data, expiresAt } = write
     const { at } = this.#commit
     const position = this.#next()
-    const kind = 'document'
-    const content = { kind, collection, id, data, expiresAt, at, position, commit: this.#first } as const
-    const document = Object.freeze({ ...content, checksum: documentChecksum(content) })
+    const kind = 'document' as const
+    const commit = this.#first
+    const document = { kind, collection, id, data, expiresAt, at, position, commit, checksum: '' }
+    document.checksum = documentChecksum(document)
     this.#replace(document, { position, checksum: document.checksum, expiresAt, isTombstone: false }, keys)
     this.stage.declare(document)
   }
@@ -212,7 +213,7 @@ class Attempt {
     const { at } = this.#commit
     const position = this.#next()
     const content = { kind: 'tombstone', collection, id, at, position, commit: this.#first } as const
-    const tombstone = Object.freeze({ ...content, checksum: tombstoneChecksum(content) })
+    const tombstone = { ...content, checksum: tombstoneChecksum(content) }
     this.#replace(
       tombstone,
       { position, checksum: tombstone.checksum, expiresAt: null, isTombstone: true },

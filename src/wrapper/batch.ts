@@ -6,7 +6,7 @@ import type { Backend, CallOptions } from '../backend/backend.ts'
 import type { Clock } from '../clock.ts'
 import { UnderpinError } from '../error.ts'
 import type { Commit, Outcome } from '../model/commit.ts'
-import { Forward, type Wrapper } from './forward.ts'
+import { Forward, isInMemory, type Wrapper } from './forward.ts'
 
 export interface BatchOptions {
   readonly clock: Clock
@@ -22,7 +22,7 @@ export interface BatchOptions {
 export const batch =
   (options: BatchOptions): Wrapper =>
   (backend) =>
-    backend.supports.sync && backend.supports.durability === 'none' ? backend : new Batched(backend, options)
+    isInMemory(backend) ? backend : new Batched(backend, options)
 
 interface Waiting {
   readonly commits: readonly Commit[]

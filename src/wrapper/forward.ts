@@ -3,6 +3,11 @@ import type { Backend } from '../backend/backend.ts'
 
 export type Wrapper = (backend: Backend) => Backend
 
+/** Whether a backend answers within the call and has nothing to sync: it needs no groups, deadlines or retries. */
+export function isInMemory({ supports }: Backend): boolean {
+  return supports.sync && supports.durability === 'none' && !supports.shared
+}
+
 /** Puts wrappers around a backend, the first outermost. */
 export function wrap(backend: Backend, wrappers: readonly Wrapper[]): Backend {
   return wrappers.reduceRight((inner, wrapper) => wrapper(inner), backend)

@@ -1,6 +1,7 @@
 /** Opens a database file: looks before it touches, prepares the file, applies migrations. */
 import { closeSync, existsSync, mkdirSync, openSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { UnderpinError } from '../../error.ts'
 import { type Applied, loadMigrations, pendingMigrations } from '../sql/migration.ts'
 import { type Connection, connect } from './driver.ts'
@@ -25,11 +26,24 @@ export function openFile(path: string, durability: SqliteDurability): Connection
   const connection = guarded(path, () => connect(path, false))
   try {
     guarded(path, () => prepareConnection(connection, durability, isNew))
-    return connection
+    return { ...connection, close: () => foldAndClose(connection) }
   } catch (error) {
     connection.close()
     throw error
   }
+}
+
+/**
+ * Folds the write-ahead log into the file before closing, so that the file alone is the whole: a driver that lets go of
+ * its statements only when they are collected (@photostructure/sqlite) would leave that to the end of the process.
+ */
+function foldAndClose(connection: Connection): void {
+  try {
+    connection.prepare('PRAGMA wal_checkpoint(TRUNCATE)').rows()
+  } catch {
+    // Another process reads, or the disk failed: the log stays, and is read when the file is opened again.
+  }
+  connection.close()
 }
 
 /** Prepares a caller's handle: the tables of others in the same database are none of our business. */
@@ -43,43 +57,66 @@ export function adoptHandle(connection: Connection, durability: SqliteDurability
 /** True if the file is empty or not there; then its folders and itself are made, for the owner's eyes only. */
 function prepareFile(path: string): boolean {
   if (path === ':memory:') return true
-  if (existsSync(path)) return statSync(path).size === 0
-  mkdirSync(dirname(path), { recursive: true })
+  if (existsSync(path)) return isEmptyFile(path)
   try {
+    mkdirSync(dirname(path), { recursive: true })
     // Nobody has the file open yet, so closing this descriptor drops no lock of SQLite's.
     closeSync(openSync(path, 'wx', 0o600))
   } catch (error) {
-    if ((error as { code?: string }).code !== 'EEXIST') {
-      throw new UnderpinError('unavailable', `${path} cannot be created: ${(error as Error).message}`, {
-        cause: error,
-      })
-    }
+    if (existsSync(path)) return isEmptyFile(path)
+    throw new UnderpinError('unavailable', `${path} cannot be created: ${(error as Error).message}`, {
+      hint: 'Check the path and who may write there.',
+      cause: error,
+    })
   }
   return true
+}
+
+function isEmptyFile(path: string): boolean {
+  const found = statSync(path)
+  if (found.isFile()) return found.size === 0
+  throw new UnderpinError('invalid', `${path} is ${found.isDirectory() ? 'a directory' : 'not a file'}`, {
+    hint: 'Give the path of a file, for example "sqlite:./data/app.db".',
+  })
 }
 
 /** Reads what the file says of itself over a connection that cannot write. */
 function probe(path: string): void {
   guarded(path, () => {
-    const connection = connect(path, true)
+    const connection = connectToLook(path)
     try {
       connection.exec(`PRAGMA busy_timeout = ${openTimeoutMs}`)
-      const tables = connection
-        .prepare("SELECT name FROM sqlite_master WHERE type = 'table'")
+      const found = connection
+        .prepare('SELECT name FROM sqlite_master')
         .rows()
         .map(([name]) => name)
-      if (tables.includes('underpin_migrations'))
+      if (found.includes('underpin_migrations'))
         pendingMigrations(migrations(), appliedMigrations(connection))
-      else if (tables.length > 0) {
+      else if (found.length > 0) {
         throw new UnderpinError('foreign', `${path} is a SQLite database that Underpin did not create`, {
           hint: 'Nothing was changed. Give another path, or open the database yourself and pass the handle to share it: sqlite(handle).',
-          details: { tables: tables.slice(0, 20) },
+          details: { found: found.slice(0, 20) },
         })
       }
     } finally {
       connection.close()
     }
   })
+}
+
+/**
+ * A connection that cannot write. Even that one makes a log and its index beside a file in WAL mode, and leaves them
+ * there: where there is no log yet, the file is opened as one that does not change.
+ */
+function connectToLook(path: string): Connection {
+  if (!existsSync(`${path}-wal`) && !existsSync(`${path}-journal`)) {
+    try {
+      return connect(`${pathToFileURL(path)}?immutable=1`, true)
+    } catch {
+      // A driver that takes no URLs.
+    }
+  }
+  return connect(path, true)
 }
 
 function prepareConnection(connection: Connection, durability: SqliteDurability, isNew: boolean): void {
