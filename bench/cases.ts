@@ -1,0 +1,162 @@
+/** What is measured, against whom, and what was set out to be reached. */
+import type { Work } from './run.ts'
+
+export interface Goal {
+  /** The peer compared with, or another case of Underpin's own. */
+  readonly against: string
+  /** The least ratio of Underpin's rate to it. */
+  readonly atLeast: number
+  /** The case to compare with, if it is another one. */
+  readonly inCase?: string
+}
+
+export interface Case {
+  readonly id: string
+  readonly title: string
+  readonly unit: string
+  readonly work: Work
+  /** The first is Underpin. */
+  readonly peers: readonly string[]
+  readonly goals: readonly Goal[]
+}
+
+const group = 'better-sqlite3, group commit by hand'
+const single = 'better-sqlite3, autocommit'
+const shared = 'Emmett SQLite, one connection'
+const asItComes = 'Emmett SQLite, as it comes'
+
+/** All cases; quick ones store a quarter. */
+export function allCases(isQuick: boolean): readonly Case[] {
+  const scale = isQuick ? 0.25 : 1
+  return [...appends(scale), ...reads(scale), ...documents(scale)]
+}
+
+function appends(scale: number): Case[] {
+  const many = { kind: 'append', streams: 1_000 } as const
+  const hot = { kind: 'append', streams: 1 } as const
+  return [
+    {
+      id: 'append-64',
+      title: 'append, 64 callers, 1,000 streams',
+      unit: 'events/s',
+      work: { ...many, callers: 64, count: 100_000 * scale },
+      peers: ['underpin', group, shared, asItComes, 'lmdb'],
+      goals: [
+        { against: shared, atLeast: 10 },
+        { against: group, atLeast: 0.65 },
+      ],
+    },
+    {
+      id: 'append-64-hot',
+      title: 'append, 64 callers, one stream',
+      unit: 'events/s',
+      work: { ...hot, callers: 64, count: 100_000 * scale },
+      peers: ['underpin', group, shared, asItComes],
+      goals: [{ against: 'underpin', inCase: 'append-64', atLeast: 0.8 }],
+    },
+    {
+      id: 'append-1',
+      title: 'append, one caller, 1,000 streams',
+      unit: 'events/s',
+      work: { ...many, callers: 1, count: 20_000 * scale },
+      peers: ['underpin', single, shared, asItComes, 'lmdb'],
+      goals: [{ against: single, atLeast: 0.8 }],
+    },
+    {
+      id: 'append-1-hot',
+      title: 'append, one caller, one stream',
+      unit: 'events/s',
+      work: { ...hot, callers: 1, count: 20_000 * scale },
+      peers: ['underpin', single, shared],
+      goals: [],
+    },
+    {
+      id: 'append-1024',
+      title: 'append, 1,024 callers, 1,000 streams',
+      unit: 'events/s',
+      work: { ...many, callers: 1_024, count: 200_000 * scale },
+      peers: ['underpin', group, shared, 'lmdb'],
+      goals: [],
+    },
+    {
+      id: 'append-1024-hot',
+      title: 'append, 1,024 callers, one stream',
+      unit: 'events/s',
+      work: { ...hot, callers: 1_024, count: 200_000 * scale },
+      peers: ['underpin', group],
+      goals: [],
+    },
+    {
+      id: 'append-memory',
+      title: 'append in memory, 64 callers, 1,000 streams',
+      unit: 'events/s',
+      work: { ...many, callers: 64, count: 500_000 * scale },
+      peers: ['underpin, memory', 'Emmett, memory'],
+      goals: [{ against: 'Emmett, memory', atLeast: 3 }],
+    },
+    {
+      id: 'append-memory-hot',
+      title: 'append in memory, 64 callers, one stream',
+      unit: 'events/s',
+      work: { ...hot, callers: 64, count: 100_000 * scale },
+      peers: ['underpin, memory', 'Emmett, memory'],
+      goals: [],
+    },
+  ]
+}
+
+function reads(scale: number): Case[] {
+  return [
+    {
+      id: 'read-stream',
+      title: 'read streams of 1,000 events, decoded, checksums verified',
+      unit: 'events/s',
+      work: { kind: 'read stream', count: 100_000 },
+      peers: ['underpin', group, shared],
+      goals: [
+        { against: shared, atLeast: 2 },
+        { against: group, atLeast: 0.6 },
+      ],
+    },
+    {
+      id: 'feed',
+      title: `feed of ${(200_000 * scale).toLocaleString('en')} events, decoded, checksums verified`,
+      unit: 'events/s',
+      work: { kind: 'feed', count: 200_000 * scale },
+      peers: ['underpin', group, shared],
+      goals: [
+        { against: shared, atLeast: 2 },
+        { against: group, atLeast: 0.6 },
+      ],
+    },
+  ]
+}
+
+function documents(scale: number): Case[] {
+  return [
+    {
+      id: 'put-64',
+      title: 'document put, 64 callers, 10,000 ids',
+      unit: 'puts/s',
+      work: { kind: 'put', callers: 64, count: 50_000 * scale },
+      peers: ['underpin', 'Deno KV', group, 'Keyv SQLite', 'lmdb'],
+      goals: [{ against: 'Deno KV', atLeast: 8 }],
+    },
+    {
+      id: 'get-64',
+      title: 'document get, 64 callers, 1,000 ids',
+      unit: 'gets/s',
+      work: { kind: 'get', callers: 64, count: 100_000 * scale },
+      peers: ['underpin', 'Deno KV', group, 'Keyv SQLite', 'lmdb'],
+      goals: [{ against: 'Deno KV', atLeast: 3 }],
+    },
+    {
+      id: 'get-sync',
+      title: 'synchronous get, 1,000 ids',
+      unit: 'gets/s',
+      work: { kind: 'get synchronously', count: 200_000 * scale },
+      peers: ['underpin, synchronous', single, 'lmdb'],
+      goals: [{ against: single, atLeast: 0.6 }],
+    },
+  ]
+}
