@@ -8,10 +8,10 @@ import { isUnderpinError, UnderpinError } from './error.ts'
 import type { DeclaredCollection, Port } from './facet/port.ts'
 import { definitionsCollection, mergeDefinitions } from './model/collection.ts'
 import type { Commit, Outcome } from './model/commit.ts'
-import type { DocumentKey } from './model/document.ts'
+import type { Document, DocumentKey } from './model/document.ts'
 import { type Fence, vacantFence } from './model/fence.ts'
 import type { Limits } from './model/limit.ts'
-import type { Query, Range, Served } from './model/page.ts'
+import type { Cursor, Page, Query, Range, Served } from './model/page.ts'
 import type { Position } from './model/position.ts'
 import { decodeValue, encodeValue } from './model/value.ts'
 
@@ -216,19 +216,24 @@ export class Route implements Port {
 
   async #storedCollections() {
     const stored = new Map<string, DeclaredCollection & { data: string; revision: number }>()
+    const limit = Math.min(1_000, this.limits.pageItems)
     const query = {
       collection: definitionsCollection,
       by: 'id',
       prefix: '',
       backwards: false,
-      limit: 1_000,
-      after: null,
+      limit,
     } as const
-    for (const { id, data, position } of (await this.scan(query)).items) {
-      const definition = decodeValue(data) as DeclaredCollection['definition']
-      stored.set(id, { definition, schema: undefined, data, revision: position })
-      if (!this.#collections.has(id)) this.#collections.set(id, { definition, schema: undefined })
-    }
+    let after: Cursor | null = null
+    do {
+      const page: Page<Document, Cursor | null> = await this.scan({ ...query, after })
+      for (const { id, data, position } of page.items) {
+        const definition = decodeValue(data) as DeclaredCollection['definition']
+        stored.set(id, { definition, schema: undefined, data, revision: position })
+        if (!this.#collections.has(id)) this.#collections.set(id, { definition, schema: undefined })
+      }
+      after = page.next
+    } while (after !== null)
     return stored
   }
 }

@@ -3,14 +3,20 @@ import type { SyncBackend } from './backend/backend.ts'
 import type { Clock } from './clock.ts'
 import { isUnderpinError, UnderpinError } from './error.ts'
 import type { DeclaredCollection, SyncPort } from './facet/port.ts'
-import { definitionsCollection, mergeDefinitions } from './model/collection.ts'
+import type { DocumentExpectation } from './model/check.ts'
+import {
+  type CollectionDefinition,
+  checkDefinition,
+  definitionsCollection,
+  mergeDefinitions,
+} from './model/collection.ts'
 import type { Commit, Outcome } from './model/commit.ts'
-import type { DocumentKey } from './model/document.ts'
+import type { Document, DocumentKey } from './model/document.ts'
 import { vacantFence } from './model/fence.ts'
 import type { Limits } from './model/limit.ts'
-import type { Query, Range, Served } from './model/page.ts'
+import type { Cursor, Page, Query, Range, Served } from './model/page.ts'
 import type { Position } from './model/position.ts'
-import { decodeValue, encodeValue } from './model/value.ts'
+import { decodeValue, encodeValue, type JsonText } from './model/value.ts'
 import type { RouteOptions } from './route.ts'
 
 export class SyncRoute implements SyncPort {
@@ -30,11 +36,12 @@ export class SyncRoute implements SyncPort {
     this.#backend = backend
   }
 
-  /** Creates the domain if it is not there, and declares its collections. */
+  /** Creates the domain if it is not there, takes up the stored collections, and stores what is declared beyond them. */
   prepare(declared: ReadonlyMap<string, DeclaredCollection>): void {
     const authority = { ...vacantFence, role: 'authority', epoch: 1, incarnation: this.clock.id() } as const
     if (this.#retry(() => this.#backend.fence(this.domain)).role === 'vacant')
       this.#retry(() => this.#backend.transition(this.domain, vacantFence, authority))
+    this.#takeUpStored()
     for (const [name, collection] of declared) this.#declare(name, collection)
   }
 
@@ -50,8 +57,9 @@ export class SyncRoute implements SyncPort {
     )
   }
 
-  /** Declares one more collection, or more indexes of one. */
+  /** Declares one more collection, or more indexes of one; a schema that it has stays unless another is given. */
   declare(name: string, collection: DeclaredCollection): void {
+    checkDefinition(name, collection.definition, this.limits)
     this.#declare(name, collection)
   }
 
@@ -81,25 +89,54 @@ export class SyncRoute implements SyncPort {
     return head
   }
 
-  #declare(name: string, { definition, schema }: DeclaredCollection): void {
+  #takeUpStored(): void {
+    const limit = Math.min(1_000, this.limits.pageItems)
+    const query = {
+      collection: definitionsCollection,
+      by: 'id',
+      prefix: '',
+      backwards: false,
+      limit,
+    } as const
+    let after: Cursor | null = null
+    do {
+      const page: Page<Document, Cursor | null> = this.scan({ ...query, after })
+      for (const { id, data } of page.items) {
+        const definition = decodeValue(data) as CollectionDefinition
+        this.#collections.set(id, { definition, schema: undefined })
+      }
+      after = page.next
+    } while (after !== null)
+  }
+
+  #declare(
+    name: string,
+    { definition, schema = this.#collections.get(name)?.schema }: DeclaredCollection,
+  ): void {
     for (;;) {
       const [record] = this.get([{ collection: definitionsCollection, id: name }]).documents
       const isStored = record?.kind === 'document'
       const merged = isStored
-        ? mergeDefinitions(name, decodeValue(record.data) as typeof definition, definition)
+        ? mergeDefinitions(name, decodeValue(record.data) as CollectionDefinition, definition)
         : definition
-      this.#collections.set(name, { definition: merged, schema })
       const data = encodeValue(merged)
-      if (isStored && record.data === data) return
-      const expect = isStored ? record.position : 'absent'
-      const outcome = this.commit({
-        at: this.clock.now(),
-        writes: [{ kind: 'put', collection: definitionsCollection, id: name, data, expiresAt: null }],
-        checks: [{ kind: 'document', collection: definitionsCollection, id: name, expect }],
-      })
-      if (outcome.kind === 'refused') throw outcome.error
-      if (outcome.kind === 'committed') return
+      const isDone =
+        (isStored && record.data === data) || this.#store(name, data, isStored ? record.position : 'absent')
+      if (!isDone) continue
+      this.#collections.set(name, { definition: merged, schema })
+      return
     }
+  }
+
+  /** False if another process declared the collection meanwhile. */
+  #store(name: string, data: JsonText, expect: DocumentExpectation): boolean {
+    const outcome = this.commit({
+      at: this.clock.now(),
+      writes: [{ kind: 'put', collection: definitionsCollection, id: name, data, expiresAt: null }],
+      checks: [{ kind: 'document', collection: definitionsCollection, id: name, expect }],
+    })
+    if (outcome.kind === 'refused') throw outcome.error
+    return outcome.kind === 'committed'
   }
 
   #read<R extends Served>(call: () => R): R {

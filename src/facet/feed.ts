@@ -68,7 +68,8 @@ export async function* follow<E extends NewEvent>(
         if (signal.aborted) return
         yield toFeedItem<E>(change)
       }
-      position = page.next
+      // Behind the head of a domain that was restored to an earlier state, say: nothing at or below is delivered.
+      position = Math.max(position, page.next)
       isBehind = page.next < page.head
     }
   }

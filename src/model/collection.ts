@@ -46,6 +46,7 @@ export function checkDefinition(
     if (type !== 'string' && type !== 'number' && type !== 'boolean')
       refuse(name, `the field ${field} has the unknown type ${quote(type)}`)
   }
+  checkCase(name, Object.keys(definition.fields))
   const indexes = Object.entries(definition.indexes)
   if (indexes.length > limits.indexes)
     refuse(name, `there are ${indexes.length} indexes; the limit is ${limits.indexes}`)
@@ -57,6 +58,8 @@ export function checkDefinition(
     for (const field of fields)
       if (!Object.hasOwn(definition.fields, field))
         refuse(name, `the index ${index} names the undeclared field ${quote(field)}`)
+    if (Object.keys(where).length > limits.indexFields)
+      refuse(name, `the where of index ${index} must have at most ${limits.indexFields} fields`)
     for (const [field, value] of Object.entries(where)) {
       if (!Object.hasOwn(definition.fields, field))
         refuse(name, `the index ${index} has the undeclared field ${quote(field)} in its where`)
@@ -66,13 +69,27 @@ export function checkDefinition(
   }
 }
 
+/** Fields become columns, and the columns of SQL are one whatever their case. */
+function checkCase(collection: string, fields: readonly string[]): void {
+  const seen = new Map<string, string>()
+  for (const field of fields) {
+    const other = seen.get(field.toLowerCase())
+    if (other !== undefined)
+      refuse(
+        collection,
+        `the fields ${other} and ${field} differ only in case, which SQL does not tell apart`,
+      )
+    seen.set(field.toLowerCase(), field)
+  }
+}
+
 function refuse(collection: string, what: string): never {
   throw new UnderpinError('invalid', `In collection ${collection}, ${what}`, { details: { collection } })
 }
 
 /**
  * Stored and declared definition as one: what is new is added, nothing is removed. An index that is declared
- * otherwise than it is stored fails with `mismatch`.
+ * otherwise than it is stored fails with `mismatch`; what cannot stand together, or is too much together, with `invalid`.
  */
 export function mergeDefinitions(
   name: string,
@@ -103,10 +120,12 @@ export function mergeDefinitions(
       )
     }
   }
-  return {
+  const merged = {
     fields: { ...stored.fields, ...declared.fields },
     indexes: { ...stored.indexes, ...declared.indexes },
   }
+  checkDefinition(name, merged)
+  return merged
 }
 
 function canonical({ fields, unique, where }: IndexDefinition): string {

@@ -89,7 +89,7 @@ function arrayFits(
   budget: { left: number },
   limits: Limits,
 ): boolean {
-  if (Object.keys(value).length !== value.length) return false
+  if (Object.keys(value).length !== value.length || !isPlainArray(value)) return false
   for (const item of value) if (!fits(item, depth + 1, budget, limits)) return false
   return true
 }
@@ -99,6 +99,11 @@ function objectFits(value: object, depth: number, budget: { left: number }, limi
   const fields = value as Record<string, unknown>
   for (const key of Object.keys(value)) if (!fits(fields[key], depth + 1, budget, limits)) return false
   return true
+}
+
+/** Of any realm: its prototype is the one of arrays, which is an array itself, and not that of a class. */
+function isPlainArray(value: readonly unknown[]): boolean {
+  return Array.isArray(Object.getPrototypeOf(value)) && Object.getOwnPropertySymbols(value).length === 0
 }
 
 function isPlain(value: object): boolean {
@@ -118,11 +123,17 @@ function explain(value: unknown, path: string, depth: number, limits: Limits): v
   if (typeof value !== 'object' || value === null) return
   if (depth >= limits.valueDepth)
     refuse(path, `nested deeper than ${limits.valueDepth} levels, or a cycle`, 'Flatten the value.')
-  if (Array.isArray(value) && Object.keys(value).length !== value.length)
+  if (!(Array.isArray(value) ? isPlainArray(value) : isPlain(value))) explainClass(value, path)
+  if (Array.isArray(value) && !isDense(value))
     refuse(path, 'an array with holes or named properties', 'Use a plain array.')
-  if (!Array.isArray(value) && !isPlain(value)) explainClass(value, path)
   for (const [key, field] of Object.entries(value))
     explain(field, fieldPath(value, path, key), depth + 1, limits)
+}
+
+/** Whether the keys are 0, 1, 2 … to the length; a count of them alone takes a named property for a hole. */
+function isDense(value: readonly unknown[]): boolean {
+  const keys = Object.keys(value)
+  return keys.length === value.length && keys.every((key, i) => key === String(i))
 }
 
 function explainClass(value: object, path: string): never {

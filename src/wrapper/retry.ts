@@ -1,8 +1,8 @@
 /** Tries calls again that could not begin because the store was busy or out of reach, for as long as the deadline allows. */
 import type { Backend } from '../backend/backend.ts'
 import { type Clock, sleep } from '../clock.ts'
-import { isUnderpinError } from '../error.ts'
-import { Forward, type Wrapper } from './forward.ts'
+import { isUnderpinError, UnderpinError } from '../error.ts'
+import { Forward, isInMemory, type Wrapper } from './forward.ts'
 
 export interface RetryOptions {
   readonly clock: Clock
@@ -10,10 +10,11 @@ export interface RetryOptions {
   readonly deadlineMs: number
 }
 
+/** A backend in this process's own memory is never busy or out of reach: it is left as it is. */
 export const retry =
   (options: RetryOptions): Wrapper =>
   (backend) =>
-    new Retried(backend, options)
+    isInMemory(backend) ? backend : new Retried(backend, options)
 
 const firstDelayMs = 1
 const longestDelayMs = 100
@@ -68,7 +69,10 @@ class Retried extends Forward {
     return this.inner.close()
   }
 
-  /** `unavailable` says that nothing was written, so the same call may be made again; the delay doubles, with jitter. */
+  /**
+   * `unavailable` says that nothing was written, so the same call may be made again, and given up for certain; the
+   * delay doubles, with jitter, and ends with the deadline.
+   */
   async #run<T>(call: readonly unknown[], attempt: () => Promise<T>): Promise<T> {
     const { clock, deadlineMs } = this.#options
     const signal = (call.at(-1) as { signal?: AbortSignal } | undefined)?.signal
@@ -77,11 +81,20 @@ class Retried extends Forward {
       try {
         return await attempt()
       } catch (error) {
-        const isLast =
-          clock.monotonic() - since >= deadlineMs || signal?.aborted || this.#closing.signal.aborted
-        if (isLast || !isUnderpinError(error, 'unavailable')) throw error
+        if (!isUnderpinError(error, 'unavailable')) throw error
+        if (signal?.aborted) throw aborted(signal, error)
+        const leftMs = deadlineMs - (clock.monotonic() - since)
+        if (leftMs <= 0 || this.#closing.signal.aborted) throw error
+        const wake = AbortSignal.any([this.#closing.signal, ...(signal === undefined ? [] : [signal])])
+        await sleep(clock, Math.min(delayMs * (0.5 + clock.random()), leftMs), wake)
+        if (signal?.aborted) throw aborted(signal, error)
       }
-      await sleep(clock, delayMs * (0.5 + clock.random()), this.#closing.signal)
     }
   }
+}
+
+function aborted(signal: AbortSignal, last: UnderpinError): UnderpinError {
+  return new UnderpinError('aborted', `The call was aborted; nothing was written (${last.message})`, {
+    cause: signal.reason,
+  })
 }

@@ -26,11 +26,24 @@ const names: Readonly<Record<string, number>> = {
   SQLITE_NOTADB: codes.notadb,
 }
 
+/** For `all` of @photostructure/sqlite, whose errors carry the message of SQLite and no number. */
+const messages: Readonly<Record<string, number>> = {
+  'database is locked': codes.busy,
+  'database table is locked': codes.locked,
+  'attempt to write a readonly database': codes.readonly,
+  'disk I/O error': codes.ioerr,
+  'database disk image is malformed': codes.corrupt,
+  'database or disk is full': codes.full,
+  'unable to open database file': codes.cantopen,
+  'file is not a database': codes.notadb,
+}
+
 /** The primary result code of a driver's error, or undefined for another error. */
 export function resultCode(error: unknown): number | undefined {
   const { code, errcode, sqliteCode } = error as { code?: unknown; errcode?: unknown; sqliteCode?: unknown }
   if (typeof errcode === 'number') return errcode & 0xff
   if (typeof sqliteCode === 'number') return sqliteCode & 0xff
+  if (code === 'ERR_SQLITE_ERROR') return messages[(error as Error).message]
   if (typeof code !== 'string' || !code.startsWith('SQLITE_')) return undefined
   return names[code] ?? names[code.split('_').slice(0, 2).join('_')]
 }
@@ -38,6 +51,11 @@ export function resultCode(error: unknown): number | undefined {
 export function isBusy(error: unknown): boolean {
   const code = resultCode(error)
   return code === codes.busy || code === codes.locked
+}
+
+/** Refused to a connection that may only read, also where an unfinished transaction must be undone first. */
+export function isReadonly(error: unknown): boolean {
+  return resultCode(error) === codes.readonly
 }
 
 /** Whether the connection cannot be trusted any more: what was written may or may not be on the disk. */

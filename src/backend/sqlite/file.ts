@@ -1,11 +1,21 @@
 /** Opens a database file: looks before it touches, prepares the file, applies migrations. */
-import { closeSync, existsSync, mkdirSync, openSync, statSync } from 'node:fs'
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  statSync,
+} from 'node:fs'
 import { dirname } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { systemClock } from '../../clock.ts'
 import { UnderpinError } from '../../error.ts'
 import { type Applied, loadMigrations, pendingMigrations } from '../sql/migration.ts'
 import { type Connection, connect } from './driver.ts'
-import { translate } from './error.ts'
+import { isBusy, isReadonly, translate } from './error.ts'
 
 /** "UNDP": marks a database file as one that Underpin created. */
 const applicationId = 0x554e4450
@@ -25,7 +35,7 @@ export function openFile(path: string, durability: SqliteDurability): Connection
   if (!isNew) probe(path)
   const connection = guarded(path, () => connect(path, false))
   try {
-    guarded(path, () => prepareConnection(connection, durability, isNew))
+    guarded(path, () => whileBusy(() => prepareConnection(connection, durability, isNew)))
     return { ...connection, close: () => foldAndClose(connection) }
   } catch (error) {
     connection.close()
@@ -49,7 +59,7 @@ function foldAndClose(connection: Connection): void {
 /** Prepares a caller's handle: the tables of others in the same database are none of our business. */
 export function adoptHandle(connection: Connection, durability: SqliteDurability): Connection {
   return guarded('the SQLite handle', () => {
-    prepareConnection(connection, durability, false)
+    whileBusy(() => prepareConnection(connection, durability, false))
     return connection
   })
 }
@@ -74,34 +84,82 @@ function prepareFile(path: string): boolean {
 
 function isEmptyFile(path: string): boolean {
   const found = statSync(path)
-  if (found.isFile()) return found.size === 0
-  throw new UnderpinError('invalid', `${path} is ${found.isDirectory() ? 'a directory' : 'not a file'}`, {
-    hint: 'Give the path of a file, for example "sqlite:./data/app.db".',
-  })
+  if (!found.isFile()) {
+    throw new UnderpinError('invalid', `${path} is ${found.isDirectory() ? 'a directory' : 'not a file'}`, {
+      hint: 'Give the path of a file, for example "sqlite:./data/app.db".',
+    })
+  }
+  try {
+    // SQLite opens a file that it may only read without a word, and fails at the first commit.
+    accessSync(path, constants.R_OK | constants.W_OK)
+  } catch (error) {
+    throw new UnderpinError(
+      'unavailable',
+      `${path} cannot be opened for writing: ${(error as Error).message}`,
+      {
+        hint: 'Check the path, its permissions and its owner.',
+        cause: error,
+      },
+    )
+  }
+  return found.size === 0
 }
 
 /** Reads what the file says of itself over a connection that cannot write. */
-function probe(path: string): void {
-  guarded(path, () => {
-    const connection = connectToLook(path)
-    try {
-      connection.exec(`PRAGMA busy_timeout = ${openTimeoutMs}`)
-      const found = connection
-        .prepare('SELECT name FROM sqlite_master')
-        .rows()
-        .map(([name]) => name)
-      if (found.includes('underpin_migrations'))
-        pendingMigrations(migrations(), appliedMigrations(connection))
-      else if (found.length > 0) {
-        throw new UnderpinError('foreign', `${path} is a SQLite database that Underpin did not create`, {
-          hint: 'Nothing was changed. Give another path, or open the database yourself and pass the handle to share it: sqlite(handle).',
-          details: { found: found.slice(0, 20) },
-        })
+function probe(path: string, isSecondLook = false): void {
+  guarded(path, () =>
+    whileBusy(() => {
+      const connection = connectToLook(path)
+      try {
+        checkContent(path, connection)
+      } catch (error) {
+        if (!isReadonly(error)) throw error
+        const journal = readJournal(path)
+        // Gone: another process undid it meanwhile, and there is something to look at now.
+        if (journal === undefined && !isSecondLook) probe(path, true)
+        else if (journal === undefined || !wasEmptyBefore(journal)) throw error
+      } finally {
+        connection.close()
       }
-    } finally {
-      connection.close()
-    }
-  })
+    }),
+  )
+}
+
+/**
+ * Whether a journal that a dead process left says that the file was empty before. Only a connection that may write can
+ * undo what that process did, and nobody can miss anything: it died as it made the file.
+ */
+function wasEmptyBefore(journal: Buffer): boolean {
+  // https://www.sqlite.org/fileformat.html#the_rollback_journal: magic, records, nonce, pages before.
+  const magic = Buffer.from('d9d505f920a163d7', 'hex')
+  return journal.length >= 20 && journal.subarray(0, 8).equals(magic) && journal.readUInt32BE(16) === 0
+}
+
+/** The rollback journal, if there is one. It is a file of its own: closing it drops no lock on the database. */
+function readJournal(path: string): Buffer | undefined {
+  try {
+    return readFileSync(`${path}-journal`)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+/** Refuses what is not ours, or of a version that is not. */
+function checkContent(path: string, connection: Connection): void {
+  connection.exec(`PRAGMA busy_timeout = ${openTimeoutMs}`)
+  const found = connection
+    .prepare('SELECT name FROM sqlite_master')
+    .rows()
+    .map(([name]) => name)
+  if (found.includes('underpin_migrations')) {
+    pendingMigrations(migrations(), appliedMigrations(connection))
+  } else if (found.length > 0) {
+    throw new UnderpinError('foreign', `${path} is a SQLite database that Underpin did not create`, {
+      hint: 'Nothing was changed. Give another path, or open the database yourself and pass the handle to share it: sqlite(handle).',
+      details: { found: found.slice(0, 20) },
+    })
+  }
 }
 
 /**
@@ -181,11 +239,13 @@ function migrate(connection: Connection): void {
   }
 }
 
-function migrations() {
+/** The migrations that this version knows. */
+export function migrations() {
   return loadMigrations(new URL('./migration/', import.meta.url))
 }
 
-function appliedMigrations(connection: Connection): Applied[] {
+/** The migrations that a database says it has had. */
+export function appliedMigrations(connection: Connection): Applied[] {
   const rows = connection
     .prepare('SELECT number, name, checksum FROM underpin_migrations ORDER BY number')
     .rows()
@@ -201,6 +261,22 @@ export function compareVersions(a: string, b: string): number {
   const [x, y] = [a.split('.').map(Number), b.split('.').map(Number)]
   for (let i = 0; i < 3; i++) if (x[i] !== y[i]) return (x[i] ?? 0) - (y[i] ?? 0)
   return 0
+}
+
+/**
+ * The switch to WAL mode, and the closing of the last connection by another process, lock the file for a moment without
+ * heeding the busy timeout: what met that is done again, blocking as SQLite's own wait does.
+ */
+function whileBusy<T>(run: () => T): T {
+  const since = systemClock.monotonic()
+  for (;;) {
+    try {
+      return run()
+    } catch (error) {
+      if (!isBusy(error) || systemClock.monotonic() - since > openTimeoutMs) throw error
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1 + 4 * systemClock.random())
+    }
+  }
 }
 
 function guarded<T>(place: string, run: () => T): T {

@@ -1,0 +1,173 @@
+/** What processes of the tests can be told to do with a SQLite file. */
+import { setTimeout as pause } from 'node:timers/promises'
+import { sqlite } from '../../src/backend/sqlite/sqlite.ts'
+import { collection, isUnderpinError, openStore } from '../../src/index.ts'
+import { openStoreSync } from '../../src/sync.ts'
+
+const domains = {
+  app: {
+    collections: {
+      things: collection<{ n: number; by: string }>({
+        fields: { n: 'number', by: 'string' },
+        indexes: { by_n: { fields: ['n'] }, by_by: { fields: ['by', 'n'] } },
+      }),
+    },
+  },
+} as const
+
+const openApp = (path: string) => openStore(`sqlite:${path}`, { domains, deadlineMs: 60_000 })
+type App = ReturnType<Awaited<ReturnType<typeof openApp>>['domain']>
+
+let kept: Awaited<ReturnType<typeof openApp>> | undefined
+
+/** The store that this process keeps open between calls. */
+async function keep(path: string): Promise<App> {
+  kept ??= await openApp(path)
+  return kept.domain('app')
+}
+
+export interface Seen {
+  /** The positions of the events delivered, in the order of delivery. */
+  readonly events: number[]
+  /** The position of the last delivery of each document. */
+  readonly documents: Record<string, number>
+  /** Deliveries that did not come behind the one before. */
+  readonly outOfOrder: number
+}
+
+/** Takes deliveries until the position of the last one is known to be the end. */
+class Reader implements Seen {
+  readonly events: number[] = []
+  readonly documents: Record<string, number> = {}
+  outOfOrder = 0
+  #last = 0
+
+  take(item: { kind: string; position: number; id?: string; collection?: string }): void {
+    if (item.position <= this.#last) this.outOfOrder++
+    this.#last = item.position
+    if (item.kind === 'event') this.events.push(item.position)
+    else this.documents[`${item.collection}/${item.id}`] = item.position
+  }
+}
+
+async function append(app: App, attempt: () => number): Promise<'won' | 'lost'> {
+  try {
+    await app.log.append('race', { type: 'tried', data: process.pid }, { expect: attempt() })
+    return 'won'
+  } catch (error) {
+    if (isUnderpinError(error, 'conflict')) return 'lost'
+    throw error
+  }
+}
+
+export const tasks = {
+  /** Opens a store, looks at it, closes it. */
+  async open({ path, isSync = false }: { path: string; isSync?: boolean }): Promise<number> {
+    if (isSync) {
+      using store = openStoreSync(`sqlite:${path}`, { domains, deadlineMs: 60_000 })
+      return store.domain('app').head()
+    }
+    await using store = await openApp(path)
+    return await store.domain('app').head()
+  },
+
+  /** Opens a store as a user who is not root. */
+  async openUnprivileged({ path }: { path: string }): Promise<number> {
+    if (process.getuid?.() === 0) process.setuid?.(65_534)
+    return tasks.open({ path })
+  },
+
+  /** Opens the store that later calls use. */
+  async begin({ path }: { path: string }): Promise<number> {
+    return (await keep(path)).head()
+  },
+
+  /** Tries several times at once to be the one that appends event `expect + 1`; how often it was. */
+  async race({ path, expect, times }: { path: string; expect: number; times: number }): Promise<number> {
+    const app = await keep(path)
+    const results = await Promise.all(Array.from({ length: times }, () => append(app, () => expect)))
+    return results.filter((result) => result === 'won').length
+  },
+
+  /** Commits so often, each one change: in turn without and with an expectation, several under way at once. */
+  async write({ path, times, name }: { path: string; times: number; name: string }): Promise<number> {
+    const app = await keep(path)
+    let conflicts = 0
+    const turns: ((i: number) => Promise<unknown>)[] = [
+      (i) => app.log.append('shared', { type: 'wrote', data: { name, i } }),
+      (i) => app.log.append(`own-${name}-${i}`, { type: 'wrote', data: i }, { expect: 'none' }),
+      (i) => app.documents('things').put(`t${i % 7}`, { n: i, by: name }),
+      async (i) => {
+        for (;;) {
+          const seq = await app.log.seq('contended')
+          const done = await app.log
+            .append('contended', { type: 'counted', data: { name, i } }, { expect: seq })
+            .catch((error: unknown) => {
+              if (!isUnderpinError(error, 'conflict')) throw error
+              conflicts++
+            })
+          if (done !== undefined) return
+        }
+      },
+    ]
+    for (let i = 0; i < times; i += turns.length)
+      await Promise.all(turns.map((turn, at) => (i + at < times ? turn(i + at) : undefined)))
+    return conflicts
+  },
+
+  /**
+   * Reads the feed page by page from a position on, again and again, until it has reached `end`. A read of an
+   * embedded store is answered within the call: without a pause this loop would let nothing else in the process run.
+   */
+  async poll({
+    path,
+    after,
+    end,
+    limit,
+  }: {
+    path: string
+    after: number
+    end: number
+    limit: number
+  }): Promise<Seen> {
+    const app = await keep(path)
+    const reader = new Reader()
+    for (let position = after; position < end; ) {
+      const page = await app.changes({ after: position, limit })
+      for (const item of page.items) reader.take(item)
+      if (page.next === position) await pause(1)
+      position = page.next
+    }
+    return reader
+  },
+
+  /** Follows the feed live from a position on until `end`. */
+  async follow({ path, after, end }: { path: string; after: number; end: number }): Promise<Seen> {
+    const app = await keep(path)
+    const reader = new Reader()
+    const ending = new AbortController()
+    for await (const item of app.follow({ after, signal: ending.signal })) {
+      reader.take(item)
+      if (item.position >= end) ending.abort()
+    }
+    return reader
+  },
+
+  /** Watches the heads as they move until `end`; how many hints came, and how many went back. */
+  async watch({ path, end }: { path: string; end: number }): Promise<{ hints: number; back: number }> {
+    const backend = sqlite(path)
+    await backend.open()
+    const ending = new AbortController()
+    let [hints, back, last] = [0, 0, -1]
+    for await (const head of backend.watch('app', ending.signal)) {
+      hints++
+      if (head < last) back++
+      last = head
+      if (head >= end) ending.abort()
+    }
+    await backend.close()
+    return { hints, back }
+  },
+}
+
+export type Task = keyof typeof tasks
