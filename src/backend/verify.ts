@@ -29,8 +29,8 @@ export interface Verification {
 export interface VerifyOptions extends CallOptions {
   /** Records read at a time; 1,000 if left out. */
   readonly pageItems?: number
-  /** Called after each page with the position reached. */
-  readonly onProgress?: (position: Position, head: Position) => void
+  /** Called after each page with the position reached; what it returns is waited for. */
+  readonly onProgress?: (position: Position, head: Position) => void | Promise<void>
 }
 
 /**
@@ -48,7 +48,7 @@ export async function verifyDomain(
   for (let after = 0; ; ) {
     const page = await readPage(backend, domain, after, options, live)
     after = page.next
-    onProgress?.(after, page.head)
+    await onProgress?.(after, page.head)
     if (page.next < page.head) continue
     const fence = await backend.fence(domain, call)
     if (fence.head === page.next) return live.toVerification(domain, fence.head, fence.digest)

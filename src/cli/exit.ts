@@ -1,12 +1,14 @@
-/** Exit codes: what a script learns without reading a word. */
-import type { ErrorCode } from '../index.ts'
+/** Exit codes: what a script learns without reading a word. The one table from errors to codes. */
+import { type ErrorCode, isUnderpinError } from '../index.ts'
 
 export const exit = {
   ok: 0,
   failure: 1,
-  /** Wrong arguments, or a confirmation is needed. */
+  /** Wrong arguments or input, or a confirmation is needed. */
   usage: 2,
-  /** Verification found a difference. */
+  /** Nothing is wrong, but something is still to be done: migrations to apply. */
+  pending: 3,
+  /** Verification found a difference, or a record that is not what was written. */
   mismatch: 4,
   /** A check failed, or somebody else holds the lock. */
   conflict: 5,
@@ -16,23 +18,29 @@ export const exit = {
   interrupted: 130,
 } as const
 
-type ExitCode = (typeof exit)[keyof typeof exit]
+export type ExitCode = (typeof exit)[keyof typeof exit]
 
-const byCode: Partial<Record<ErrorCode, ExitCode>> = {
+const byCode: Readonly<Record<ErrorCode, ExitCode>> = {
   invalid: exit.usage,
   'too-large': exit.usage,
   damaged: exit.mismatch,
-  mismatch: exit.mismatch,
   conflict: exit.conflict,
-  locked: exit.conflict,
+  mismatch: exit.conflict,
   fenced: exit.conflict,
+  locked: exit.conflict,
+  'lost-lease': exit.conflict,
   'in-flight': exit.conflict,
+  gate: exit.pending,
   unavailable: exit.unreachable,
   timeout: exit.unreachable,
   'driver-missing': exit.unreachable,
   aborted: exit.interrupted,
+  unknown: exit.failure,
+  unsupported: exit.failure,
+  closed: exit.failure,
+  foreign: exit.failure,
 }
 
-export function exitCodeOf(code: ErrorCode): ExitCode {
-  return byCode[code] ?? exit.failure
+export function exitCodeOf(error: unknown): ExitCode {
+  return isUnderpinError(error) ? byCode[error.code] : exit.failure
 }

@@ -1,14 +1,14 @@
 /** What every command begins with: the store that was named, opened, and the domain that is meant. */
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import type { Backend, Domain, DomainOptions, Store } from '../index.ts'
 import { openStore, UnderpinError } from '../index.ts'
+import type { OutputFlags } from './output.ts'
 
 /** The flags that all commands share. */
-export interface GlobalFlags {
+export interface GlobalFlags extends OutputFlags {
   readonly store?: string
   readonly domain?: string
-  readonly json?: boolean
-  readonly quiet?: boolean
+  readonly yes?: boolean
   readonly progress?: boolean
   readonly timeout?: number
 }
@@ -26,39 +26,63 @@ export class Session {
     this.#flags = flags
   }
 
-  /** Opens the store. One that is not there is made only where a command may create it. */
+  /** Opens the store. One that is not there, or a domain that is not, is made only where `mayCreate`. */
   static async open(flags: GlobalFlags, mayCreate = false): Promise<Session> {
     const url = storeUrl(flags)
     if (!mayCreate) refuseMissing(url)
-    const deadline = flags.timeout === undefined ? {} : { deadlineMs: flags.timeout * 1_000 }
-    const store: AnyStore = await openStore(url, { domains: {}, ...deadline })
+    // A new store without a domain would be of no use, so it is not made before the domain is known.
+    else if (isMissing(url) && flags.domain === undefined) throw domainNeeded([])
+    const domains = mayCreate && flags.domain !== undefined ? { [flags.domain]: {} } : {}
+    const store = await openStore<Record<string, DomainOptions>>(url, {
+      domains,
+      deadlineMs: deadlineMs(flags),
+    })
     return new Session(store, flags)
   }
 
   /** The name given with --domain, or the only domain there is. */
   async domainName(): Promise<string> {
-    if (this.#flags.domain !== undefined) return this.#flags.domain
     const names = await this.backend.domains()
-    const [only] = names
-    if (only !== undefined && names.length === 1) return only
-    const found = names.length === 0 ? 'it has none' : `it has ${names.join(', ')}`
-    throw new UnderpinError('invalid', `Say which domain of the store is meant: ${found}`, {
-      hint: 'Give --domain NAME, or set UNDERPIN_DOMAIN.',
+    const { domain } = this.#flags
+    if (domain === undefined && names.length !== 1) throw domainNeeded(names)
+    const name = domain ?? (names[0] as string)
+    if (names.includes(name)) return name
+    throw new UnderpinError('invalid', `The store has no domain ${JSON.stringify(name)}`, {
+      hint: names.length === 0 ? 'It has none yet.' : `It has ${names.join(', ')}.`,
     })
   }
 
+  /** The domain given with --domain, or all. */
+  async domainNames(): Promise<readonly string[]> {
+    return this.#flags.domain === undefined ? this.backend.domains() : [await this.domainName()]
+  }
+
   /** The domain, opened with its stored collections and those declared here. */
-  async domain(
-    options: { create?: boolean; collections?: DomainOptions['collections'] } = {},
-  ): Promise<Domain> {
+  async domain(collections: NonNullable<DomainOptions['collections']> = {}): Promise<Domain> {
     const name = await this.domainName()
-    const { create = false, collections } = options
-    await this.#store.add(name, collections === undefined ? {} : { collections }, create)
+    await this.#store.add(name, { collections }, false)
     return this.#store.domain(name) as unknown as Domain
+  }
+
+  /** The names of a domain's declared collections. */
+  async collections(domain: string): Promise<readonly string[]> {
+    const page = await this.backend.scan(domain, {
+      collection: '$collections',
+      by: 'id',
+      prefix: '',
+      backwards: false,
+      limit: 10_000,
+      after: null,
+    })
+    return page.items.map(({ id }) => id)
   }
 
   close(): Promise<void> {
     return this.#store.close()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
   }
 }
 
@@ -69,13 +93,9 @@ export function storeUrl(flags: GlobalFlags): string {
   })
 }
 
-/** Reading must not make a file. */
-function refuseMissing(url: string): void {
-  const path = filePath(url)
-  if (path === undefined || existsSync(path)) return
-  throw new UnderpinError('unavailable', `There is no store at ${url}`, {
-    hint: 'Look at the path. The commands append, put and import make a store when they are given --create.',
-  })
+/** Milliseconds within which every call to the store ends. */
+export function deadlineMs({ timeout = 10 }: GlobalFlags): number {
+  return timeout * 1_000
 }
 
 /** The file of a URL whose store is one, or undefined. */
@@ -83,4 +103,25 @@ export function filePath(url: string): string | undefined {
   const [, rest] = /^sqlite:(.*)$/s.exec(url) ?? []
   if (rest === undefined || rest.startsWith(':memory:')) return undefined
   return rest.replace(/^\/\/(?=\/)/, '').split('?', 1)[0]
+}
+
+/** Reading must not make a file. */
+function refuseMissing(url: string): void {
+  if (!isMissing(url)) return
+  throw new UnderpinError('unavailable', `There is no store at ${url}`, {
+    hint: 'Look at the path. The commands append, put and import make a store when they are given --create.',
+  })
+}
+
+/** Whether opening the URL would make a store: no file, or an empty one. */
+function isMissing(url: string): boolean {
+  const path = filePath(url)
+  return path !== undefined && (!existsSync(path) || statSync(path).size === 0)
+}
+
+function domainNeeded(names: readonly string[]): UnderpinError {
+  const found = names.length === 0 ? 'the store has none yet' : `the store has ${names.join(', ')}`
+  return new UnderpinError('invalid', `Say which domain is meant: ${found}`, {
+    hint: 'Give --domain NAME, or set UNDERPIN_DOMAIN.',
+  })
 }

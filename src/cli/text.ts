@@ -1,11 +1,21 @@
 /** Text for people: escaped, aligned, short. */
 
-/** Data as shown on a terminal: control characters would move the cursor or worse, so they are shown as escapes. */
+/** Control characters and those that turn the direction of text: on a terminal they would hide or forge what is shown. */
+const controls = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
+
+/** Data as shown to people, with `\x1b` for what a terminal would obey. */
 export function escapeText(text: string): string {
-  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, (character) => {
+  return text.replace(controls, (character) => {
     const code = character.charCodeAt(0)
     return code < 0x100 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u${code.toString(16)}`
   })
+}
+
+/** JSON text as shown on a terminal: the same value, with escapes also for what JSON leaves as it is. */
+export function escapeJson(json: string): string {
+  return json.replace(controls, (character) =>
+    character === '\n' ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
 }
 
 /** Rows of cells in columns; numbers to the right. */
@@ -37,8 +47,13 @@ export function showTime(milliseconds: number): string {
 }
 
 export function showDuration(seconds: number): string {
-  if (seconds < 60) return `${Math.ceil(seconds)} s`
-  const minutes = Math.floor(seconds / 60)
-  if (minutes < 60) return `${minutes} min ${Math.ceil(seconds % 60)} s`
-  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`
+  const whole = Math.ceil(seconds)
+  if (whole < 60) return `${whole} s`
+  const minutes = Math.floor(whole / 60)
+  return minutes < 60 ? `${minutes} min ${whole % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`
+}
+
+/** An argument as a shell takes it, so that a command that is shown can be copied. */
+export function quoteForShell(argument: string): string {
+  return /^[\w@%+=:,./-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", `'\\''`)}'`
 }

@@ -1,30 +1,24 @@
-/**
- * `underpin import`: NDJSON into a domain, in the order of its lines, several hundred records to a commit. How far it is
- * stands in a document that changes in the same commit, so an import that was killed goes on exactly where it ended.
- */
-import { statSync } from 'node:fs'
+/** `underpin import`: NDJSON into a domain, in the order of its lines. */
 import { basename } from 'node:path'
-import { type Domain, isUnderpinError, UnderpinError } from '../../index.ts'
-import { readLines } from '../input.ts'
+import { type Domain, UnderpinError } from '../../index.ts'
 import type { Output, Summary } from '../output.ts'
 import { Progress } from '../progress.ts'
 import { type GlobalFlags, Session } from '../session.ts'
 import { showNumber } from '../text.ts'
+import { Lines } from '../transfer/lines.ts'
+import { atLine, type Line, parseLine } from '../transfer/record.ts'
+import {
+  type Checkpoint,
+  checkpointCollection,
+  type Entry,
+  fingerprint,
+  ImportWriter,
+} from '../transfer/writer.ts'
 
 export interface ImportFlags extends GlobalFlags {
-  /** Under which the progress is kept; the file's name if left out. */
+  /** Under which the checkpoint is kept; the name of the file if left out. */
   readonly name?: string
   readonly create?: boolean
-}
-
-/** Holds one document for each import: the lines that are in. */
-const progressCollection = 'underpin-imports'
-const commitRecords = 500
-const commitCharacters = 1_000_000
-
-interface Entry {
-  readonly line: number
-  readonly write: (tx: Parameters<Parameters<Domain['transaction']>[0]>[0]) => void
 }
 
 export async function importFile(
@@ -33,212 +27,139 @@ export async function importFile(
   output: Output,
   signal: AbortSignal,
 ): Promise<Summary> {
-  const session = await Session.open(flags, flags.create)
-  const progress = new Progress('import', flags.progress !== false && !output.isJson)
+  await using lines = await Lines.open(file)
+  await using session = await Session.open(flags, flags.create)
   const name = flags.name ?? (file === '-' ? undefined : basename(file))
+  const domain = await session.domain(name === undefined ? {} : { [checkpointCollection]: {} })
+  const run = new Import(session, new ImportWriter(domain, name), flags.create ?? false)
+  const progress = new Progress('import', flags, output)
+  const skipped = await run.begin()
+  await progress.update(skipped, undefined)
   try {
-    const collections = { [progressCollection]: {} }
-    const domain = await session.domain({ create: flags.create ?? false, collections })
-    const run = new Import(session, domain, name)
-    const bytes = file === '-' ? undefined : statSync(file).size
-    await run.findStart()
-    const start = run.done
-    let lastReport = performance.now()
-    for await (const line of readLines(file)) {
-      if (signal.aborted) throw interrupted(file)
-      await run.take(line)
-      if (run.done !== 0 && run.done % commitRecords === 0) progress.update(run.done, estimate(run, bytes))
-      if (output.isJson && flags.progress !== false && performance.now() - lastReport > 1_000) {
-        lastReport = performance.now()
-        const rss = process.memoryUsage().rss
-        await output.record({ kind: 'progress', lines: run.done, ms: Math.round(performance.now()), rss }, '')
-      }
+    for await (const chunk of lines.chunks()) {
+      if (signal.aborted) throw new UnderpinError('aborted', 'The import was stopped; what is in stays in')
+      for (const text of chunk) await run.take(text)
+      const total = lines.part === undefined ? undefined : Math.round(run.line / lines.part)
+      if (run.line > skipped) await progress.update(run.line, total)
     }
-    await run.finish()
-    progress.end()
-    const rate = Math.round(progress.rate(run.done))
-    const before = start === 0 ? '' : `; ${showNumber(start)} lines were in already`
-    return {
-      data: {
-        file,
-        name,
-        lines: run.done,
-        skippedLines: start,
-        records: run.records,
-        position: run.position,
-        rate,
-      },
-      lines: [
-        `imported ${showNumber(run.records)} records${before}; the domain is at position ${showNumber(run.position)}`,
-      ],
-    }
+    await run.end()
+  } catch (error) {
+    await run.writer.settle()
+    throw error
   } finally {
     progress.end()
-    await session.close()
+  }
+  const { line, writer } = run
+  const rate = Math.round(progress.rate(line))
+  const head = await domain.head()
+  const before = skipped === 0 ? '' : `; ${showNumber(skipped)} lines were in already`
+  return {
+    data: { file, name, lines: line, skippedLines: skipped, records: writer.records, head, rate },
+    lines: [
+      `imported ${showNumber(writer.records)} records${before}; ${showNumber(rate)} lines/s, head ${showNumber(head)}`,
+    ],
   }
 }
 
-/** Nobody knows how many lines there are before the last; their mean length tells well enough. */
-function estimate({ done, characters }: Import, bytes: number | undefined): number | undefined {
-  return bytes === undefined || characters === 0
-    ? undefined
-    : Math.max(done, Math.round((bytes / characters) * done))
-}
-
+/** One run over the lines of a file. */
 class Import {
-  /** Lines read so far, whether they had a record or not. */
-  done = 0
-  records = 0
-  characters = 0
-  position = 0
+  readonly writer: ImportWriter
+  /** Lines read so far. */
+  line = 0
   readonly #session: Session
-  #domain: Domain
-  readonly #name: string | undefined
-  #start = 0
-  #entries: Entry[] = []
-  #pendingCharacters = 0
-  #first: string | undefined
+  readonly #mayDeclare: boolean
+  #collections = new Set<string>()
+  #start: Checkpoint | undefined
+  /** The line of the header, when the file is an export. */
+  #header: number | undefined
+  #isWhole = false
 
-  constructor(session: Session, domain: Domain, name: string | undefined) {
+  constructor(session: Session, writer: ImportWriter, mayDeclare: boolean) {
     this.#session = session
-    this.#domain = domain
-    this.#name = name
+    this.writer = writer
+    this.#mayDeclare = mayDeclare
   }
 
-  async findStart(): Promise<void> {
-    if (this.#name === undefined) return
-    const found = await this.#domain.documents(progressCollection).get(this.#name)
-    if (found === undefined) return
-    const { lines, first } = found.value as { lines: number; first: string }
-    this.#start = lines
-    this.#first = first
-    this.done = lines
+  /** Finds out which lines are in already; returns how many. */
+  async begin(): Promise<number> {
+    this.#collections = new Set(await this.#session.collections(await this.#session.domainName()))
+    this.#start = await this.writer.begin()
+    return this.#start?.lines ?? 0
   }
 
-  async take(line: string): Promise<void> {
-    this.#line++
-    if (this.#line <= this.#start) {
-      if (this.#line === 1 && this.#first !== undefined && line.slice(0, 200) !== this.#first)
-        throw this.#otherFile()
-      return
-    }
-    if (this.#line === 1) this.#first = line.slice(0, 200)
-    this.characters += line.length + 1
-    const record = line.trim() === '' ? undefined : parse(line, this.#line)
-    if (record?.collection === '$collections' && record.kind !== 'tombstone') await this.#declare(record)
-    else if (record !== undefined) this.#add(record)
-    this.#pendingCharacters += line.length
-    if (this.#entries.length >= commitRecords || this.#pendingCharacters > commitCharacters)
-      await this.#commit()
-    this.done = this.#line
+  async take(text: string): Promise<void> {
+    const number = ++this.line
+    const { lines, last } = this.#start ?? { lines: 0 }
+    if (number === lines && fingerprint(text) !== last) throw otherFile(number)
+    // Header and trailer are of interest also where everything is in already.
+    if (number < lines && number !== 1) return
+    const line = atLine(number, () => parseLine(text))
+    if (line !== undefined && 'kind' in line) this.#noteFrame(line, number)
+    if (number <= lines) return
+    const entry = line === undefined ? undefined : await this.#toEntry(line, number)
+    await this.writer.add(number, text, entry)
   }
 
-  #line = 0
-
-  async finish(): Promise<void> {
-    await this.#commit()
-    this.position = await this.#domain.head()
-  }
-
-  #add(record: Line): void {
-    const line = this.#line
-    const { stream, collection, id } = record
-    if (stream !== undefined) {
-      const event = {
-        type: record.type ?? '',
-        data: record.data,
-        ...(record.meta == null ? {} : { meta: record.meta }),
-      }
-      this.#entries.push({ line, write: (tx) => tx.append(stream, event) })
-    } else if (collection !== undefined && id !== undefined && !collection.startsWith('$')) {
-      const expiry = record.expiresAt == null ? {} : { expiresAt: record.expiresAt }
-      if (record.kind === 'tombstone') this.#entries.push({ line, write: (tx) => tx.delete(collection, id) })
-      else this.#entries.push({ line, write: (tx) => tx.put(collection, id, record.value, expiry) })
-    }
-  }
-
-  /** Declares a collection of an export before its documents come. */
-  async #declare({ id, value }: Line): Promise<void> {
-    await this.#commit()
-    if (id === undefined || id === progressCollection) return
-    this.#domain = await this.#session.domain({
-      collections: { [id]: value as Record<string, never>, [progressCollection]: {} },
-    })
-  }
-
-  async #commit(): Promise<void> {
-    const entries = this.#entries
-    if (entries.length === 0) return
-    this.#entries = []
-    this.#pendingCharacters = 0
-    await this.#domain.transaction((tx) => {
-      for (const { line, write } of entries) at(line, () => write(tx))
-      if (this.#name !== undefined)
-        tx.put(progressCollection, this.#name, { lines: this.#line, first: this.#first ?? '' })
-    })
-    this.records += entries.length
-  }
-
-  #otherFile(): UnderpinError {
-    return new UnderpinError(
-      'mismatch',
-      `An import named ${JSON.stringify(this.#name)} began with another first line`,
+  async end(): Promise<void> {
+    const lines = this.#start?.lines ?? 0
+    if (this.line < lines) throw otherFile(lines)
+    await this.writer.flush()
+    if (this.#header === undefined || this.#isWhole) return
+    throw new UnderpinError(
+      'damaged',
+      'The file is an export that is cut short: it has no trailer that fits',
       {
-        hint: 'Give this import a name of its own: --name NAME.',
+        hint: 'Its lines are in. Get the whole file and run the same command again: it goes on behind them.',
+        details: { lines: this.line },
       },
     )
   }
-}
 
-/** A line of an export, or a plain record of the same fields. */
-interface Line {
-  readonly kind?: string
-  readonly stream?: string
-  readonly type?: string
-  readonly data?: unknown
-  readonly meta?: Record<string, unknown> | null
-  readonly collection?: string
-  readonly id?: string
-  readonly value?: unknown
-  readonly expiresAt?: number | null
-}
+  #noteFrame(line: Line, number: number): void {
+    if (line.kind === 'export') this.#header = number
+    if (line.kind === 'end') this.#isWhole = line.records === number - (this.#header ?? 0) - 1
+  }
 
-/** The record of a line; undefined for a header or trailer. */
-function parse(text: string, line: number): Line | undefined {
-  const record = at(line, () => {
-    const value: unknown = JSON.parse(text)
-    if (typeof value !== 'object' || value === null || Array.isArray(value))
-      throw new Error('it is no object')
-    return value as Line & { underpin?: number }
-  })
-  if (record.underpin !== undefined || record.kind === 'end') return undefined
-  const isEvent = typeof record.stream === 'string' && typeof record.type === 'string' && 'data' in record
-  const isDocument =
-    typeof record.collection === 'string' &&
-    typeof record.id === 'string' &&
-    ('value' in record || record.kind === 'tombstone')
-  if (isEvent || isDocument) return record
-  return at(line, () => {
-    throw new Error('it has neither stream, type and data, nor collection, id and value')
-  })
-}
+  /** What a line asks for; undefined for what an import leaves out: header, trailer, and the records of tools. */
+  async #toEntry(record: Line, line: number): Promise<Entry | undefined> {
+    if (record.kind === 'export' || record.kind === 'end') return undefined
+    if (record.kind === 'event') {
+      const { stream, type, data, meta } = record
+      const event = { type, data, ...(meta == null ? {} : { meta }) }
+      return { line, key: undefined, write: (tx) => tx.append(stream, event) }
+    }
+    const { collection, id } = record
+    if (collection === '$collections' && record.kind === 'document') await this.#declare(id, record.value)
+    if (collection.startsWith('$') || collection === checkpointCollection) return undefined
+    if (!this.#collections.has(collection)) await this.#declarePlain(collection, line)
+    const key = { collection, id }
+    if (record.kind === 'tombstone') return { line, key, write: (tx) => tx.delete(collection, id) }
+    const { value, expiresAt } = record
+    const options = expiresAt == null ? {} : { expiresAt }
+    return { line, key, write: (tx) => tx.put(collection, id, value, options) }
+  }
 
-/** Names the line in what goes wrong with it. */
-function at<T>(line: number, run: () => T): T {
-  try {
-    return run()
-  } catch (error) {
-    const known = isUnderpinError(error)
-    throw new UnderpinError(known ? error.code : 'invalid', `Line ${line}: ${(error as Error).message}`, {
-      hint: `${known && error.hint !== undefined ? `${error.hint} ` : ''}Everything before its commit is in; mend the line and run the same command again.`,
-      details: { line, ...(known ? error.details : {}) },
-      cause: error,
+  async #declarePlain(collection: string, line: number): Promise<void> {
+    if (this.#mayDeclare) return this.#declare(collection, {})
+    atLine(line, () => {
+      throw new UnderpinError('invalid', `There is no collection ${JSON.stringify(collection)}`, {
+        hint: 'Give --create to make collections without indexes as they come.',
+      })
     })
+  }
+
+  /** Declares a collection before its documents come. */
+  async #declare(collection: string, definition: unknown): Promise<void> {
+    if (collection === checkpointCollection) return
+    const collections = { [collection]: definition as Record<string, never> }
+    await this.writer.reopen((): Promise<Domain> => this.#session.domain(collections))
+    this.#collections.add(collection)
   }
 }
 
-function interrupted(file: string): UnderpinError {
-  return new UnderpinError('aborted', 'The import was stopped', {
-    hint: `What was committed stays. Go on with it: the same underpin import ${file}, with the same options.`,
+function otherFile(line: number): UnderpinError {
+  return new UnderpinError('mismatch', `Line ${line} is not what an import of this name read there before`, {
+    hint: 'Is it another file? Then give this import a name of its own: --name NAME.',
+    details: { line },
   })
 }

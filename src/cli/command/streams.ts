@@ -1,5 +1,6 @@
-/** `underpin append`, `read` and `tail`: events. */
-import type { FeedItem, StoredEvent } from '../../index.ts'
+/** `underpin append`, `read` and `tail`: events, and the feed that they are in. */
+import type { Domain, FeedItem, StoredEvent } from '../../index.ts'
+import { commandWith } from '../again.ts'
 import { readJson } from '../input.ts'
 import type { Output, Summary } from '../output.ts'
 import { type GlobalFlags, Session } from '../session.ts'
@@ -15,60 +16,52 @@ export interface AppendFlags extends GlobalFlags {
 }
 
 export async function append(stream: string, flags: AppendFlags): Promise<Summary> {
+  const { type, expect, id } = flags
   const data = await readJson(flags.data)
   const meta = flags.meta === undefined ? undefined : await readJson(flags.meta)
-  const session = await Session.open(flags, flags.create)
-  try {
-    const domain = await session.domain({ create: flags.create ?? false })
-    const event = {
-      type: flags.type,
-      data,
-      ...(meta === undefined ? {} : { meta: meta as Record<string, unknown> }),
-    }
-    const { position, seqs, isReplay } = await domain.log.append(stream, event, {
-      ...(flags.expect === undefined ? {} : { expect: flags.expect }),
-      ...(flags.id === undefined ? {} : { id: flags.id }),
-    })
-    const what = isReplay ? 'was appended before' : 'appended'
-    return {
-      data: { stream, seq: seqs[0], position, isReplay },
-      lines: [`${what}: ${escapeText(stream)} seq ${seqs[0]}, position ${position}`],
-    }
-  } finally {
-    await session.close()
+  await using session = await Session.open(flags, flags.create)
+  const domain = await session.domain()
+  const event = { type, data, ...(meta === undefined ? {} : { meta: meta as Record<string, unknown> }) }
+  const { position, seqs, isReplay } = await domain.log.append(stream, event, {
+    ...(expect === undefined ? {} : { expect }),
+    ...(id === undefined ? {} : { id }),
+  })
+  const what = isReplay ? 'was appended before' : 'appended'
+  return {
+    data: { stream, seq: seqs[0], position, isReplay },
+    lines: [`${what}: ${escapeText(stream)} seq ${seqs[0]}, position ${position}`],
   }
 }
 
 export interface ReadFlags extends GlobalFlags {
-  readonly after?: number
-  readonly before?: number
+  readonly from?: number
+  readonly to?: number
   readonly limit?: number
   readonly backwards?: boolean
 }
 
+/** The events from one seq to another, both included; backwards, `from` is the higher one. */
 export async function read(stream: string, flags: ReadFlags, output: Output): Promise<Summary> {
-  const session = await Session.open(flags)
-  try {
-    const domain = await session.domain()
-    const { after, before, limit, backwards } = flags
-    const options = { ...(after === undefined ? {} : { after }), ...(before === undefined ? {} : { before }) }
-    let count = 0
-    for await (const event of domain.log.events(stream, {
-      ...options,
-      ...(limit === undefined ? {} : { limit }),
-      backwards: backwards ?? false,
-    })) {
-      count++
-      await output.record(event, showEvent(event))
-    }
-    return { data: { stream, count } }
-  } finally {
-    await session.close()
+  const { limit, backwards = false } = flags
+  const [lowest, highest] = backwards ? [flags.to, flags.from] : [flags.from, flags.to]
+  await using session = await Session.open(flags)
+  const domain = await session.domain()
+  const events = domain.log.events(stream, {
+    backwards,
+    after: Math.max(0, (lowest ?? 1) - 1),
+    ...(highest === undefined ? {} : { before: highest + 1 }),
+    ...(limit === undefined ? {} : { limit }),
+  })
+  let count = 0
+  for await (const event of events) {
+    count++
+    await output.record(event, showEvent(event))
   }
+  return { data: { stream, count } }
 }
 
 export interface TailFlags extends GlobalFlags {
-  readonly after?: number
+  readonly from?: number
   readonly stream?: string
   readonly type?: string
   readonly limit?: number
@@ -77,29 +70,33 @@ export interface TailFlags extends GlobalFlags {
 
 /** The feed from a position (from the head, if none is given), then what comes, until it is interrupted. */
 export async function tail(flags: TailFlags, output: Output, signal: AbortSignal): Promise<Summary> {
-  const session = await Session.open(flags)
-  try {
-    const domain = await session.domain()
-    const after = flags.after ?? (flags.follow === false ? 0 : await domain.head())
-    const end = flags.follow === false ? await domain.head() : Number.POSITIVE_INFINITY
-    const stop = new AbortController()
-    signal.addEventListener('abort', () => stop.abort(), { once: true })
-    let count = 0
-    let last = after
-    if (after < end && flags.limit !== 0) {
-      for await (const item of domain.follow({ after, signal: stop.signal })) {
-        if (item.position > end) break
-        last = item.position
-        if (isWanted(item, flags)) {
-          count++
-          await output.record(item, showItem(item))
-        }
-        if (count === flags.limit || item.position === end) break
-      }
+  const { follow = true, limit = Number.POSITIVE_INFINITY } = flags
+  await using session = await Session.open(flags)
+  const domain = await session.domain()
+  const after = flags.from === undefined ? (follow ? await domain.head() : 0) : Math.max(0, flags.from - 1)
+  let count = 0
+  let last = after
+  for await (const item of follow ? domain.follow({ after, signal }) : upToHead(domain, after, signal)) {
+    last = item.position
+    if (!isWanted(item, flags)) continue
+    count++
+    await output.record(item, showItem(item))
+    if (count === limit) break
+  }
+  const next = { why: 'Go on from here', command: commandWith('--from', String(last + 1)) }
+  return { data: { count, position: last }, nextSteps: signal.aborted ? [next] : [] }
+}
+
+/** The feed up to where the head is now. */
+async function* upToHead(domain: Domain, after: number, signal: AbortSignal): AsyncGenerator<FeedItem> {
+  const head = await domain.head()
+  for (let position = after; position < head && !signal.aborted; ) {
+    const page = await domain.changes({ after: position })
+    for (const item of page.items) {
+      if (item.position > head || signal.aborted) return
+      yield item
     }
-    return { data: { count, position: last } }
-  } finally {
-    await session.close()
+    position = page.next
   }
 }
 

@@ -1,0 +1,35 @@
+/** Runs a command, prints what came of it, and sets the exit code. */
+import type { Command } from 'commander'
+import { type ExitCode, exit, exitCodeOf } from './exit.ts'
+import { Output, type Summary } from './output.ts'
+import type { GlobalFlags } from './session.ts'
+
+export interface RunOptions<S extends Summary> {
+  /** The exit code when the work was done and its result is not good; `failure` if left out. */
+  readonly exitWhenNotOk?: (summary: S) => ExitCode
+  /** The command that goes on when this one was interrupted. */
+  readonly resume?: () => string
+}
+
+export type Run = <F extends GlobalFlags, S extends Summary>(
+  command: Command,
+  work: (flags: F, output: Output) => Promise<S>,
+  options?: RunOptions<S>,
+) => Promise<void>
+
+export function toRun(signal: AbortSignal): Run {
+  return async (command, work, { exitWhenNotOk, resume } = {}) => {
+    const flags = command.optsWithGlobals() as Parameters<typeof work>[0]
+    const output = new Output(flags)
+    try {
+      const summary = await work(flags, output)
+      await output.finish(summary)
+      process.exitCode = summary.isOk === false ? (exitWhenNotOk?.(summary) ?? exit.failure) : exit.ok
+    } catch (error) {
+      const canResume = signal.aborted && resume !== undefined
+      await output.fail(error, canResume ? [{ why: 'Go on with it', command: resume() }] : [])
+      process.exitCode = exitCodeOf(error)
+    }
+    if (signal.aborted) process.exitCode = exit.interrupted
+  }
+}
