@@ -75,9 +75,7 @@ async function measure(work: Work, peer: Peer): Promise<Run> {
     }
     case 'put': {
       const { put } = required(peer, 'put')
-      await callers(20_000, work.callers, 2, (n) =>
-        put(`thing-${n % 10_000}`, event(n).data),
-      )
+      await callers(20_000, work.callers, 2, (n) => put(`thing-${n % 10_000}`, event(n).data))
       const ran = await callers(work.count, work.callers, longestSeconds, (n) =>
         put(`thing-${n % 10_000}`, event(n).data),
       )
