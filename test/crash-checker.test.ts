@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { type History, judge, missingOf } from './crash/checker.ts'
+import { isWrong } from './crash/proof.ts'
 import { makeScript, marksOf, type Operation, positionsOf } from './crash/script.ts'
 import { readSyncOrder } from './crash/sync-order.ts'
+import { examineAll } from './crash/trial.ts'
 
 const plain = { hasId: false, stream: undefined, events: 0, putsDocument: false, ledger: undefined }
 const append: Operation = { ...plain, n: 0, stream: 's', events: 2, removes: undefined }
@@ -94,6 +96,17 @@ describe('the crash checker', () => {
   ])('reports %s', (_, changed, fault) => {
     const { faults } = judge(operations, all, historyOf(operations, changed))
     expect(faults).toEqual([expect.stringContaining(fault)])
+  })
+})
+
+describe('a trial', () => {
+  it('whose file cannot be opened is a failure', async () => {
+    const job = { url: 'sqlite:.', verbs: 'asynchronous', seed: 1, batches: 1 } as const
+    const [trial] = await examineAll([{ job, ended: { acknowledged: [0], wasKilled: true } }])
+    expect(trial).toMatchObject({
+      verdicts: [{ lost: [0], faults: [expect.stringContaining('a directory')] }],
+    })
+    expect(trial && isWrong(trial)).toBe(true)
   })
 })
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it, type TestContext } from 'vitest'
 import type { ChildJob } from './crash/child.ts'
-import { isWrong, record, type Trial } from './crash/proof.ts'
+import { append, isWrong, record, type Trial } from './crash/proof.ts'
 import { randomOf } from './crash/random.ts'
 import { childCommand, run } from './crash/run.ts'
 import { makeScript, type Verbs } from './crash/script.ts'
@@ -101,11 +101,21 @@ describe.each(['asynchronous', 'synchronous'] as const)('a process with the %s v
 
   it('acknowledges a commit after the sync of the log that holds it', { timeout }, async (context) => {
     needStrace(context)
+    const began = performance.now()
     const job = newJob(verbs, seed, 40)
     const order = await traceOf(job)
     const all = makeScript(job.seed, job.verbs, job.batches)
       .flat()
       .map(({ n }) => n)
+    append({
+      promise: `Acknowledged after the sync of the log, ${verbs} verbs`,
+      backend: 'sqlite',
+      tried: order.acknowledged.length,
+      failed: order.unsynced.length,
+      unknown: 0,
+      seed,
+      seconds: Math.round((performance.now() - began) / 100) / 10,
+    })
     console.log(`${verbs}: ${order.acknowledged.length} acknowledgements, ${order.syncs} syncs of the log`)
     expect([...order.acknowledged].sort((a, b) => a - b)).toEqual(all)
     expect(order.unsynced).toEqual([])

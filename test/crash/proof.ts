@@ -6,9 +6,9 @@ import type { Verdict } from './checker.ts'
 export interface Proof {
   readonly promise: string
   readonly backend: string
-  /** Processes that were killed. */
+  /** What was tried: processes that were killed, or acknowledgements that were looked at. */
   readonly tried: number
-  /** Those of them that left something wrong. */
+  /** Those of them that broke the promise. */
   readonly failed: number
   /** Processes that ended before they could be killed, and so prove nothing. */
   readonly unknown: number
@@ -54,6 +54,7 @@ export function record(promise: string, trials: readonly Trial[], seed: number, 
   return proof
 }
 
+/** One line more in reports/proof.jsonl. */
 export function append(proof: Proof): void {
   const reports = fileURLToPath(new URL('../../reports/', import.meta.url))
   mkdirSync(reports, { recursive: true })

@@ -14,8 +14,15 @@ export async function examineAll(
   killed: readonly { readonly job: ChildJob; readonly ended: Ended }[],
 ): Promise<Trial[]> {
   const trials: Trial[] = []
-  for (const { job, ended } of killed) trials.push(await examine(job, ended))
+  for (const { job, ended } of killed)
+    trials.push(await examine(job, ended).catch((error: unknown) => unusable(ended, error)))
   return trials
+}
+
+/** A file that cannot be opened, read or written to is a failure like any other, and recorded as one. */
+function unusable({ acknowledged, wasKilled }: Ended, error: unknown): Trial {
+  const verdict = { lost: acknowledged, doubled: [], half: [], faults: [`the file cannot be used: ${error}`] }
+  return { wasKilled, acknowledged: acknowledged.length, verdicts: [verdict] }
 }
 
 /** Judges what is in the file, then does what was not acknowledged, and judges the whole. */
