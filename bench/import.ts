@@ -34,7 +34,7 @@ export async function measureImport(count: number): Promise<Figure[]> {
 }
 
 interface Report {
-  readonly lines: number
+  readonly done: number
   readonly ms: number
   readonly rss: number
 }
@@ -71,10 +71,10 @@ function rateBetween(reports: readonly Report[], from: number, to: number): numb
 }
 
 function timeAt(reports: readonly Report[], lines: number): number {
-  const at = reports.findIndex((report) => report.lines >= lines)
+  const at = reports.findIndex((report) => report.done >= lines)
   const [before, after] = at > 0 ? [reports[at - 1], reports[at]] : reports.slice(-2)
   if (before === undefined || after === undefined) return Number.NaN
-  const part = (lines - before.lines) / (after.lines - before.lines)
+  const part = (lines - before.done) / (after.done - before.done)
   return before.ms + part * (after.ms - before.ms)
 }
 

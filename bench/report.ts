@@ -86,6 +86,7 @@ function toSection(figure: Figure): string[] {
 }
 
 export function show(value: number): string {
+  if (Number.isNaN(value)) return 'failed'
   return value >= 100
     ? Math.round(value).toLocaleString('en')
     : value.toLocaleString('en', { maximumFractionDigits: 2 })

@@ -42,10 +42,16 @@ function between(text, name, content) {
   return `${before}${begin}\n\n${content}\n\n${end}${rest.split(end)[1]}`
 }
 
+function adviceFor(code, retryable) {
+  if (code === 'unknown')
+    return 'Make the same call again with the same commit id to find out; without an id, read first.'
+  if (retryable) return 'The same call may simply be made again.'
+  return 'Made again as it is, the call fails again.'
+}
+
 function errorsPage() {
   const sections = Object.entries(errorCodes).map(
-    ([code, { meaning, retryable }]) =>
-      `## ${code}\n\n${meaning} ${retryable ? 'The same call may simply be made again.' : 'The same call made again fails again, or needs a decision first.'}\n`,
+    ([code, { meaning, retryable }]) => `## ${code}\n\n${meaning} ${adviceFor(code, retryable)}\n`,
   )
   return [
     '# Errors',

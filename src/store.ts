@@ -43,6 +43,10 @@ export async function openStore<const D extends Domains>(
   target: Target,
   options: StoreOptions<D>,
 ): Promise<Store<D>> {
+  if (options?.domains === undefined)
+    throw new TypeError(
+      'openStore needs the domains that are used: openStore(url, { domains: { orders: {} } })',
+    )
   const { clock = systemClock, deadlineMs = defaultDeadlineMs } = options
   for (const domain of Object.keys(options.domains)) checkName(domain, 'The domain', commonLimits)
   const backends = new Map<string, Backend>()

@@ -62,17 +62,24 @@ describe.each(places)('the feed on %s', (_name, at) => {
     expect(await collect(store.domain('chat').follow({ signal: AbortSignal.abort() }))).toEqual([])
   })
 
-  it('delivers nothing to one who begins behind the head until there is something', async () => {
+  it.each([Number.NaN, -1, 1.5, '3'])(
+    'refuses %s as a position, instead of skipping everything',
+    async (after) => {
+      const domain = (await open(at()())).domain('chat')
+      const bad = after as number
+      await expect(domain.changes({ after: bad })).rejects.toMatchObject({ code: 'invalid' })
+      await expect(domain.follow({ after: bad }).next()).rejects.toMatchObject({ code: 'invalid' })
+    },
+  )
+
+  it('refuses a position beyond the head: it was read from another store, or before a restore', async () => {
     const domain = (await open(at()())).domain('chat')
     await domain.log.append('s', { type: 'said', data: 1 })
-    const ending = new AbortController()
-    const following = (async () => {
-      for await (const item of domain.follow({ after: 3, signal: ending.signal })) {
-        ending.abort()
-        return item.position
-      }
-    })()
-    for (let i = 2; i <= 4; i++) await domain.log.append('s', { type: 'said', data: i })
-    expect(await following).toBe(4)
+    await expect(domain.changes({ after: 9 })).rejects.toMatchObject({
+      code: 'invalid',
+      details: { head: 1 },
+    })
+    await expect(domain.follow({ after: 9 }).next()).rejects.toMatchObject({ code: 'invalid' })
+    expect((await domain.changes({ after: 1 })).items).toEqual([])
   })
 })

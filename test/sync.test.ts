@@ -192,6 +192,14 @@ describe.each([
     expect(domain.documents('orders').get('order-1')?.value).toEqual({ total: 5 })
   })
 
+  it('refuses an asynchronous callback, by its type and when it runs', () => {
+    using store = openStoreSync('memory:', { domains: { app: {} } })
+    const domain = store.domain('app')
+    // @ts-expect-error what it does after its first await would be lost
+    expect(() => domain.transaction(async (tx) => tx.append('s', { type: 't', data: 1 }))).toThrow(TypeError)
+    expect(domain.head()).toBe(0)
+  })
+
   it('delivers the feed of a domain, and keeps domains apart', () => {
     const store = open(target())
     const [shop, chat] = [store.domain('shop'), store.domain('chat')]

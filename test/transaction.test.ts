@@ -21,6 +21,15 @@ describe.each(places)('transactions on %s', (_name, at) => {
     expect(await domain.head()).toBe(head)
   })
 
+  it('takes nothing after its callback has returned', async () => {
+    const domain = await shop()
+    let late = () => {}
+    await domain.transaction((transaction) => {
+      late = () => transaction.append('o', placed(1))
+    })
+    expect(late).toThrow(TypeError)
+  })
+
   it('runs again when something that it read was changed meanwhile', async () => {
     const domain = await shop()
     await domain.documents('counters').put('n', 1)

@@ -1,4 +1,5 @@
 /** Promises for a backend whose work is synchronous. */
+import { systemClock } from '../clock.ts'
 import { UnderpinError } from '../error.ts'
 import type { Position } from '../model/position.ts'
 import type { Backend, CallOptions, Supports, SyncBackend } from './backend.ts'
@@ -103,6 +104,7 @@ export abstract class EmbeddedBackend implements Backend {
     signal.addEventListener('abort', end)
     this.#closing.signal.addEventListener('abort', end)
     this.watchBegins()
+    const release = keepAlive()
     try {
       let seen = -1
       while (!signal.aborted && !this.#closing.signal.aborted) {
@@ -114,6 +116,7 @@ export abstract class EmbeddedBackend implements Backend {
         seen = head
       }
     } finally {
+      release()
       stop()
       signal.removeEventListener('abort', end)
       this.#closing.signal.removeEventListener('abort', end)
@@ -124,6 +127,17 @@ export abstract class EmbeddedBackend implements Backend {
   /** Called when a watcher comes: the place to start looking for commits of other processes. */
   protected watchBegins(): void {}
   protected watchEnds(): void {}
+}
+
+/** A process must not end under a reader that waits for what comes, though nothing else may be going on in it. */
+function keepAlive(): () => void {
+  const aDayMs = 86_400_000
+  let cancel = () => {}
+  const renew = () => {
+    cancel = systemClock.timer(aDayMs, renew)
+  }
+  renew()
+  return () => cancel()
 }
 
 function refuseAborted(options?: CallOptions): void {

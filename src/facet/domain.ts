@@ -57,8 +57,8 @@ export class Domain<E extends NewEvent = NewEvent, C extends Collections = Colle
     return readFeed(this.#port, options)
   }
 
-  /** All changes after a position, then those to come, until the signal aborts. */
-  follow(options: FeedOptions & { readonly signal: AbortSignal }): AsyncGenerator<FeedItem<E>> {
+  /** All changes after a position, then those to come, until the signal aborts or the loop is left. */
+  follow(options: FeedOptions & { readonly signal?: AbortSignal } = {}): AsyncGenerator<FeedItem<E>> {
     return follow(this.#port, options)
   }
 

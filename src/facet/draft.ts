@@ -51,6 +51,7 @@ const defaultIdExpiryMs = 7 * 24 * 3_600_000
 export class Draft {
   readonly writes: Write[] = []
   readonly checks: Check[] = []
+  #isOver = false
   /** Whether the writes were made from what was read: then a retry with the same id may well ask for others. */
   dependsOnReads = false
   readonly #limits: Limits
@@ -59,7 +60,18 @@ export class Draft {
     this.#limits = limits
   }
 
+  /** Nothing is taken any more: what came later would be lost without a word. */
+  end(): void {
+    this.#isOver = true
+  }
+
+  check(check: Check): void {
+    this.#refuseOver()
+    this.checks.push(check)
+  }
+
   append(stream: string, events: NewEvent | readonly NewEvent[], options: AppendOptions = {}): void {
+    this.#refuseOver()
     if (expectsSomething(options)) this.checks.push({ kind: 'stream', stream, expect: options.expect })
     for (const { type, data, meta } of Array.isArray(events)
       ? (events as readonly NewEvent[])
@@ -82,6 +94,7 @@ export class Draft {
     value: unknown,
     options: PutOptions = {},
   ): void {
+    this.#refuseOver()
     if (expectsSomething(options))
       this.checks.push({ kind: 'document', collection, id, expect: options.expect })
     const data = encodeValue(value, this.#limits)
@@ -90,6 +103,7 @@ export class Draft {
   }
 
   delete(collection: string, id: string, options: DeleteOptions = {}): void {
+    this.#refuseOver()
     if (expectsSomething(options))
       this.checks.push({ kind: 'document', collection, id, expect: options.expect })
     this.writes.push({ kind: 'delete', collection, id })
@@ -118,6 +132,13 @@ export class Draft {
       hint: 'Give each commit an id of its own, and retry it with the same changes.',
       details: { id },
     })
+  }
+
+  #refuseOver(): void {
+    if (!this.#isOver) return
+    throw new TypeError(
+      'This transaction is over: its callback has returned. Await everything in the callback that uses the transaction.',
+    )
   }
 
   #fingerprint(): string {

@@ -1,7 +1,9 @@
 /** The feed facet: all changes of a domain in order, and those to come. */
 import type { CallOptions } from '../backend/backend.ts'
+import { UnderpinError } from '../error.ts'
 import type { Change } from '../model/change.ts'
 import type { Event } from '../model/event.ts'
+import { quote } from '../model/key.ts'
 import type { Page } from '../model/page.ts'
 import type { Position } from '../model/position.ts'
 import { decodeValue } from '../model/value.ts'
@@ -48,7 +50,27 @@ export async function readFeed<E extends NewEvent>(
   port: Port,
   { after = 0, limit = 1_000, ...options }: FeedOptions & CallOptions,
 ): Promise<FeedPage<E>> {
-  return toFeedPage(await port.changes(after, limit, options))
+  checkAfter(after)
+  const page = await port.changes(after, limit, options)
+  refuseBeyond(after, page.head)
+  return toFeedPage(page)
+}
+
+/** A position that was read back from somewhere and is none would otherwise skip everything, silently. */
+export function checkAfter(after: unknown): void {
+  if (Number.isSafeInteger(after) && (after as number) >= 0) return
+  throw new UnderpinError('invalid', `A position must be a whole number from 0 on, not ${quote(after)}`, {
+    hint: 'Was it stored as text, or not at all? Give 0 to begin at the start.',
+  })
+}
+
+/** A position that the domain has not reached was taken elsewhere: from another store, or before a restore. */
+export function refuseBeyond(after: Position, head: Position): void {
+  if (after <= head) return
+  throw new UnderpinError('invalid', `Position ${after} is beyond the head of the domain, which is ${head}`, {
+    hint: 'Is this the store that the position was read from, and was it restored from a backup since?',
+    details: { after, head },
+  })
 }
 
 /**
@@ -57,10 +79,13 @@ export async function readFeed<E extends NewEvent>(
  */
 export async function* follow<E extends NewEvent>(
   port: Port,
-  options: FeedOptions & { readonly signal: AbortSignal },
+  options: FeedOptions & { readonly signal?: AbortSignal } = {},
 ): AsyncGenerator<FeedItem<E>> {
-  const { signal, limit = 1_000 } = options
-  let position = options.after ?? 0
+  const { signal = new AbortController().signal, limit = 1_000, after = 0 } = options
+  checkAfter(after)
+  if (signal.aborted) return
+  refuseBeyond(after, await port.head())
+  let position = after
   for await (const _hint of port.watch(signal)) {
     for (let isBehind = true; isBehind && !signal.aborted; ) {
       const page = await port.changes(position, limit)
@@ -68,8 +93,7 @@ export async function* follow<E extends NewEvent>(
         if (signal.aborted) return
         yield toFeedItem<E>(change)
       }
-      // Behind the head of a domain that was restored to an earlier state, say: nothing at or below is delivered.
-      position = Math.max(position, page.next)
+      position = page.next
       isBehind = page.next < page.head
     }
   }

@@ -2,13 +2,20 @@
 import type { Position } from '../model/position.ts'
 import { type DocumentPage, type ListOptions, toQuery } from './documents.ts'
 import { type CommitOptions, type CommitResult, type DeleteOptions, Draft, type PutOptions } from './draft.ts'
-import { type FeedOptions, type FeedPage, toFeedPage } from './feed.ts'
+import { checkAfter, type FeedOptions, type FeedPage, refuseBeyond, toFeedPage } from './feed.ts'
 import { SyncLog } from './log.ts'
 import type { DeclaredCollection, SyncPort } from './port.ts'
 import { parseWithSync } from './schema.ts'
 import { sendSync } from './send.ts'
 import { type NewEvent, type StoredDocument, toStoredDocument } from './shape.ts'
 import type { Collections } from './transaction.ts'
+
+/** Refuses a callback that returns a promise: what it did after its first `await` would be lost. */
+type NotAsync<R> = [R] extends [never]
+  ? unknown
+  : R extends PromiseLike<unknown>
+    ? 'The callback of a synchronous transaction must not be asynchronous'
+    : unknown
 
 export class SyncDomain<E extends NewEvent = NewEvent, C extends Collections = Collections> {
   readonly name: string
@@ -32,16 +39,25 @@ export class SyncDomain<E extends NewEvent = NewEvent, C extends Collections = C
 
   /** Commits what `work` asks for, all or nothing: events and documents together, with checks. Fails with `conflict` if one fails. */
   transaction<R>(
-    work: (transaction: SyncTransaction<E, C>) => R,
+    work: ((transaction: SyncTransaction<E, C>) => R) & NotAsync<R>,
     options: CommitOptions = {},
   ): CommitResult & { readonly value: R } {
-    const transaction = new SyncTransaction<E, C>(this.#port)
-    const value = work(transaction)
-    return { ...sendSync(this.#port, transaction.draft, options), value }
+    const draft = new Draft(this.#port.limits)
+    const value = work(new SyncTransaction<E, C>(this.#port, draft))
+    draft.end()
+    if (typeof (value as PromiseLike<unknown> | undefined)?.then === 'function') {
+      throw new TypeError(
+        'The callback of a synchronous transaction returned a promise; nothing was written. Use openStore for asynchronous work.',
+      )
+    }
+    return { ...sendSync(this.#port, draft, options), value }
   }
 
   changes({ after = 0, limit = 1_000 }: FeedOptions = {}): FeedPage<E> {
-    return toFeedPage(this.#port.changes(after, limit))
+    checkAfter(after)
+    const page = this.#port.changes(after, limit)
+    refuseBeyond(after, page.head)
+    return toFeedPage(page)
   }
 
   head(): Position {
@@ -103,21 +119,22 @@ export class SyncDocuments<T> {
 
 /** What a synchronous transaction may ask for. */
 export class SyncTransaction<E extends NewEvent, C extends Collections> {
-  readonly draft: Draft
+  readonly #draft: Draft
   readonly #port: SyncPort
 
-  constructor(port: SyncPort) {
+  /** Made by `domain.transaction`. */
+  constructor(port: SyncPort, draft: Draft) {
     this.#port = port
-    this.draft = new Draft(port.limits)
+    this.#draft = draft
   }
 
   append(stream: string, events: E | readonly E[], options: Parameters<Draft['append']>[2] = {}): void {
-    this.draft.append(stream, events, options)
+    this.#draft.append(stream, events, options)
   }
 
   put<K extends keyof C & string>(collection: K, id: string, value: C[K], options: PutOptions = {}): void {
     const declared = this.#port.collection(collection)
-    this.draft.put(
+    this.#draft.put(
       collection,
       declared,
       id,
@@ -127,14 +144,14 @@ export class SyncTransaction<E extends NewEvent, C extends Collections> {
   }
 
   delete(collection: keyof C & string, id: string, options: DeleteOptions = {}): void {
-    this.draft.delete(collection, id, options)
+    this.#draft.delete(collection, id, options)
   }
 
   checkStream(stream: string, expect: number | 'none' | 'some'): void {
-    this.draft.checks.push({ kind: 'stream', stream, expect })
+    this.#draft.check({ kind: 'stream', stream, expect })
   }
 
   checkDocument(collection: keyof C & string, id: string, expect: number | 'absent' | 'present'): void {
-    this.draft.checks.push({ kind: 'document', collection, id, expect })
+    this.#draft.check({ kind: 'document', collection, id, expect })
   }
 }

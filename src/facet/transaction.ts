@@ -56,29 +56,53 @@ export async function transact<E extends NewEvent, C extends Collections, R>(
     if (before !== undefined) return { ...before, isReplay: true, value: undefined }
   }
   for (let retriesLeft = options.retries ?? 10; ; retriesLeft--) {
-    const transaction = new Transaction<E, C>(port, options)
-    const value = await work(transaction)
+    const draft = new Draft(port.limits)
+    const reads: Reads = new Map()
+    const value = await run(work, new Transaction<E, C>(port, options, draft, reads), draft)
     try {
-      const result = await transaction.commit()
+      const result = await send(port, draft, options)
       return result.isReplay ? { ...result, isReplay: true, value: undefined } : { ...result, value }
     } catch (error) {
       if (retriesLeft <= 0 || !isUnderpinError(error, 'conflict')) throw error
-      if (!transaction.wasOvertaken(error.details.failed as readonly FailedCheck[])) throw error
+      if (!wasOvertaken(reads, error.details.failed as readonly FailedCheck[])) throw error
       await sleep(port.clock, 5 * port.clock.random(), options.signal)
     }
   }
+}
+
+/** What was read, and how it was found: by collection and id, or by stream. */
+type Reads = Map<string, Check>
+
+/** Runs the callback; when it has returned, the transaction takes nothing more. */
+async function run<T, R>(work: (transaction: T) => R | Promise<R>, transaction: T, draft: Draft): Promise<R> {
+  try {
+    return await work(transaction)
+  } finally {
+    draft.end()
+  }
+}
+
+/** Whether all failed checks are of things that were read in the transaction: then running it again can succeed. */
+function wasOvertaken(reads: Reads, failed: readonly FailedCheck[]): boolean {
+  return failed.every((check) => {
+    if (check.kind === 'unique') return false
+    const read = reads.get(check.kind === 'stream' ? check.stream : `${check.collection}\0${check.id}`)
+    return read !== undefined && read.expect === check.expected
+  })
 }
 
 export class Transaction<E extends NewEvent = NewEvent, C extends Collections = Collections> {
   readonly #port: Port
   readonly #options: TransactionOptions
   readonly #draft: Draft
-  readonly #reads = new Map<string, Check>()
+  readonly #reads: Reads
 
-  constructor(port: Port, options: TransactionOptions) {
+  /** Made by `domain.transaction`. */
+  constructor(port: Port, options: TransactionOptions, draft: Draft, reads: Reads) {
     this.#port = port
     this.#options = options
-    this.#draft = new Draft(port.limits)
+    this.#draft = draft
+    this.#reads = reads
   }
 
   /** Appends events when the transaction commits. */
@@ -132,28 +156,12 @@ export class Transaction<E extends NewEvent = NewEvent, C extends Collections = 
 
   /** The commit depends on a stream that it does not write. */
   checkStream(stream: string, expect: StreamExpectation): void {
-    this.#draft.checks.push({ kind: 'stream', stream, expect })
+    this.#draft.check({ kind: 'stream', stream, expect })
   }
 
   /** The commit depends on a document that it does not write. */
   checkDocument(collection: keyof C & string, id: string, expect: DocumentExpectation): void {
-    this.#draft.checks.push({ kind: 'document', collection, id, expect })
-  }
-
-  /** Sends the commit. Called once, by {@link transact}. */
-  commit(): Promise<CommitResult> {
-    return send(this.#port, this.#draft, this.#options)
-  }
-
-  /** Whether all failed checks are of things that this transaction read: then running it again can succeed. */
-  wasOvertaken(failed: readonly FailedCheck[]): boolean {
-    return failed.every((check) => {
-      if (check.kind === 'unique') return false
-      const read = this.#reads.get(
-        check.kind === 'stream' ? check.stream : `${check.collection}\0${check.id}`,
-      )
-      return read !== undefined && read.expect === check.expected
-    })
+    this.#draft.check({ kind: 'document', collection, id, expect })
   }
 
   /** The first read of a thing counts: a second one that differs makes the commit fail, and the work run again. */
@@ -161,6 +169,6 @@ export class Transaction<E extends NewEvent = NewEvent, C extends Collections = 
     if (this.#reads.has(name)) return
     this.#reads.set(name, check)
     this.#draft.dependsOnReads = true
-    this.#draft.checks.push(check)
+    this.#draft.check(check)
   }
 }
