@@ -271,6 +271,20 @@ describe('the wait in line', () => {
 })
 
 describe('close', () => {
+  it('takes nothing more, so that callers who never rest cannot keep it open', async () => {
+    line.hold()
+    const first = send(commitOf('a'))
+    await idle()
+    const closed = watchOutcome(backend.close())
+    await expect(send(commitOf('b'))).rejects.toMatchObject({ code: 'closed' })
+    await expect(send(commitOf('c'), undefined, 'other')).rejects.toMatchObject({ code: 'closed' })
+    line.release()
+    await first
+    await idle()
+    expect(closed.state).toEqual({ value: undefined })
+    expect(groups()).toEqual([['a']])
+  })
+
   it('finishes what is in flight and what waits, then closes the backend', async () => {
     line.hold()
     const calls = [send(commitOf('a'))]

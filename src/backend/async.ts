@@ -37,9 +37,10 @@ export abstract class EmbeddedBackend implements Backend {
   abstract readonly supports: Supports
   abstract readonly sync: SyncBackend
   protected readonly heads = new Heads()
-  readonly #closing = new AbortController()
+  #closing = new AbortController()
 
   async open(): Promise<void> {
+    if (this.#closing.signal.aborted) this.#closing = new AbortController()
     this.sync.open()
   }
 
@@ -94,6 +95,7 @@ export abstract class EmbeddedBackend implements Backend {
   }
 
   async *watch(domain: string, signal: AbortSignal): AsyncGenerator<Position> {
+    const closing = this.#closing.signal
     let wake: () => void = () => {}
     let isDue = true
     const stop = this.heads.listen(domain, () => {
@@ -102,14 +104,16 @@ export abstract class EmbeddedBackend implements Backend {
     })
     const end = () => wake()
     signal.addEventListener('abort', end)
-    this.#closing.signal.addEventListener('abort', end)
-    this.watchBegins()
+    closing.addEventListener('abort', end)
     const release = keepAlive()
+    let isWatching = false
     try {
+      this.watchBegins()
+      isWatching = true
       let seen = -1
-      while (!signal.aborted && !this.#closing.signal.aborted) {
+      while (!signal.aborted && !closing.aborted) {
         if (!isDue) await new Promise<void>((resolve) => (wake = resolve))
-        if (signal.aborted || this.#closing.signal.aborted) return
+        if (signal.aborted || closing.aborted) return
         isDue = false
         const { head } = this.sync.fence(domain)
         if (head !== seen) yield head
@@ -119,8 +123,8 @@ export abstract class EmbeddedBackend implements Backend {
       release()
       stop()
       signal.removeEventListener('abort', end)
-      this.#closing.signal.removeEventListener('abort', end)
-      this.watchEnds()
+      closing.removeEventListener('abort', end)
+      if (isWatching) this.watchEnds()
     }
   }
 

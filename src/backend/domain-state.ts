@@ -79,6 +79,9 @@ export class DomainState implements View {
       if (collection === undefined) this.#collections.set(name, new CollectionState(definition))
       else collection.redefine(name, definition)
     }
+    for (const change of plan.changes)
+      if (change.kind !== 'event' && !this.#collections.has(change.collection))
+        this.#collections.set(change.collection, new CollectionState(plainCollection))
     for (const { collection, id } of plan.evicted) this.#drop(this.#collection(collection), id)
     for (const change of plan.changes) this.#install(change)
     while (this.#feed.length < plan.head) this.#feed.push(undefined)

@@ -7,7 +7,7 @@ import type { Position } from '../model/position.ts'
 import { EmbeddedBackend } from './async.ts'
 import type { Supports, SyncBackend } from './backend.ts'
 import { DomainState } from './domain-state.ts'
-import { checkAuthority, checkFollower, planApply, planCommits } from './plan.ts'
+import { checkAuthority, checkFollower, inParts, planApply, planCommits } from './plan.ts'
 
 /** Keeps domains in the memory of this process: for tests, caches, and state that may be lost. */
 export function memory(): MemoryBackend {
@@ -57,10 +57,12 @@ class MemoryVerbs implements SyncBackend {
   commit(...[domain, epoch, commits]: Parameters<SyncBackend['commit']>): ReturnType<SyncBackend['commit']> {
     const state = this.#state(domain)
     checkAuthority(domain, state.rights, epoch)
-    const plan = planCommits(state, state, commits)
-    state.install(plan)
-    this.#moved(domain)
-    return plan.outcomes
+    return inParts(commits, (part) => {
+      const plan = planCommits(state, state, part)
+      state.install(plan)
+      this.#moved(domain)
+      return plan.outcomes
+    })
   }
 
   read(...[domain, stream, range]: Parameters<SyncBackend['read']>): ReturnType<SyncBackend['read']> {

@@ -2,13 +2,14 @@
  * What a group of commits does to a domain, worked out against what the domain holds: checks are judged, positions and
  * seqs given, checksums and the digest summed. Pure: a backend looks things up for it and then writes what it says.
  */
-import { UnderpinError } from '../error.ts'
+import { isUnderpinError, UnderpinError } from '../error.ts'
 import { type Change, verifyChange, type Write } from '../model/change.ts'
 import { type Check, documentIs, type FailedCheck, streamIs } from '../model/check.ts'
 import {
   type CollectionDefinition,
   definitionsCollection,
   type FieldValue,
+  plainCollection,
   uniqueKey,
 } from '../model/collection.ts'
 import type { Commit, Committed, Outcome } from '../model/commit.ts'
@@ -63,6 +64,44 @@ export function planCommits(view: View, base: Base, commits: readonly Commit[]):
   }
 }
 
+/**
+ * Parts a group where a commit declares a collection: such a commit stands alone, because what comes behind it must be
+ * judged by indexes that are not there yet. What fails behind the first part is the outcome of its own commits only.
+ */
+export function inParts(
+  commits: readonly Commit[],
+  commit: (part: readonly Commit[]) => readonly Outcome[],
+): readonly Outcome[] {
+  const parts = partsOf(commits)
+  if (parts.length === 1) return commit(commits)
+  const outcomes: Outcome[] = []
+  for (const part of parts) {
+    try {
+      outcomes.push(...commit(part))
+    } catch (error) {
+      if (outcomes.length === 0 || !isUnderpinError(error)) throw error
+      outcomes.push(...part.map(() => ({ kind: 'refused' as const, error })))
+    }
+  }
+  return outcomes
+}
+
+export function partsOf(commits: readonly Commit[]): readonly (readonly Commit[])[] {
+  if (!commits.some(declares)) return [commits]
+  const parts: Commit[][] = []
+  let isOpen = false
+  for (const commit of commits) {
+    if (isOpen && !declares(commit)) parts.at(-1)?.push(commit)
+    else parts.push([commit])
+    isOpen = !declares(commit)
+  }
+  return parts
+}
+
+function declares({ writes }: Commit): boolean {
+  return writes.some((write) => write.kind !== 'append' && write.collection === definitionsCollection)
+}
+
 /** The commits of a group so far. */
 class Group {
   readonly changes: Change[] = []
@@ -76,6 +115,7 @@ class Group {
   }
 
   plan(commit: Commit): Outcome {
+    if (declares(commit) && !commit.writes.every(isDeclaration)) return { kind: 'refused', error: mixed() }
     const failed = this.#judge(commit)
     if (failed !== undefined) return { kind: 'failed', failed }
     if (!this.#mayFailHalfway(commit)) return new Attempt(this, this.stage, this.#head, commit).run()
@@ -111,6 +151,17 @@ class Group {
     }
     return false
   }
+}
+
+function isDeclaration(write: Write): boolean {
+  return write.kind === 'put' && write.collection === definitionsCollection
+}
+
+function mixed(): UnderpinError {
+  return new UnderpinError(
+    'invalid',
+    'A commit that declares a collection can do nothing else, and a declaration cannot be deleted',
+  )
 }
 
 function judge(stage: Stage, check: Check, at: number): FailedCheck | undefined {
@@ -266,6 +317,8 @@ class Attempt {
 /** Plans a page of the feed for a follower: verbatim, each record's checksum verified. */
 export function planApply(view: View, base: Base, page: Page<Change, Position>): Plan {
   const stage = new Stage(view)
+  // A definition that was changed stands in the feed behind documents that were put under the one before.
+  for (const change of page.items) if (change.kind === 'document') stage.declare(change)
   const digest = base.digest.copy()
   const evicted: { collection: string; id: string }[] = []
   let last = base.head
@@ -286,9 +339,9 @@ export function planApply(view: View, base: Base, page: Page<Change, Position>):
       stage.setSeq(change.stream, change.seq)
       continue
     }
-    const definition = stage.definition(change.collection)
-    if (definition === undefined) throw undeclared(change.collection)
     const { collection, id, position, checksum } = change
+    // Declared again behind this page: a plain collection until then.
+    const definition = stage.definition(collection) ?? plainCollection
     const before = stage.document(collection, id)
     if (before !== undefined) digest.subtract(before.checksum)
     const keys: string[] = []

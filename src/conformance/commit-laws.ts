@@ -278,6 +278,54 @@ export const commitLaws: readonly Law[] = [
     },
   },
   {
+    law: 4,
+    name: 'a unique index finds the holder of a number, whatever its size',
+    async run(t) {
+      await t.create()
+      const indexes = { by_n: { fields: ['n'], unique: true, where: {} } }
+      await t.declare('numbers', { fields: { n: 'number' }, indexes })
+      for (const n of [0, 0.1, 6.67e-30, -1.1e-17, 1e300, 5e-324, 9_007_199_254_740_991, 1 / 3]) {
+        await t.commit([put('numbers', `first of ${n}`, { n })])
+        const [failed] = await t.refused([put('numbers', `second of ${n}`, { n })])
+        assert.equal(failed?.kind === 'unique' && failed.holder, `first of ${n}`)
+        const found = await t.ids({ collection: 'numbers', by: 'index', index: 'by_n', equals: [n] })
+        assert.deepEqual(found, [`first of ${n}`])
+      }
+    },
+  },
+  {
+    law: 5,
+    name: 'a put in the group that declares a unique index is held to it',
+    async run(t) {
+      await t.create()
+      await t.declare('users')
+      await t.commit([put('users', 'first', { email: 'x' })])
+      const writes = [put('$collections', 'users', byEmail)]
+      const second = [put('users', 'second', { email: 'x' })]
+      const group = [writes, second].map((each) => ({ at: now, writes: each, checks: [] }))
+      const outcomes = await t.backend.commit(t.domain, 1, group)
+      assert.deepEqual(
+        outcomes.map(({ kind }) => kind),
+        ['committed', 'failed'],
+      )
+      assert.equal((await t.get('users', 'first'))?.kind, 'document')
+      assert.equal(await t.get('users', 'second'), undefined)
+    },
+  },
+  {
+    law: 5,
+    name: 'a commit that declares a collection does nothing else, and a declaration cannot be deleted',
+    async run(t) {
+      await t.create()
+      await t.declare('users')
+      const mixed = await t.attempt([put('$collections', 'more', { fields: {}, indexes: {} }), append('a')])
+      const deleted = await t.attempt([remove('$collections', 'users')])
+      assert.deepEqual([mixed.kind, deleted.kind], ['refused', 'refused'])
+      assert.deepEqual((await t.read('a')).items, [])
+      await t.commit([put('users', 'u')])
+    },
+  },
+  {
     law: 5,
     name: 'a failed check in one commit never fails its neighbours in the group',
     async run(t) {

@@ -144,6 +144,29 @@ export const feedLaws: readonly Law[] = [
   },
   {
     law: 14,
+    name: 'a follower takes documents whose collection was declared again behind them',
+    async run(t) {
+      await t.create()
+      await t.declare('users')
+      await t.commit([put('users', 'u', { email: 'x' })])
+      const indexes = { by_email: { fields: ['email'], unique: true, where: {} } }
+      await t.declare('users', { fields: { email: 'string' }, indexes })
+      await t.commit([put('users', 'v', { email: 'y' })])
+      const copy = `${t.domain}-c`
+      const prepared = { ...vacantFence, role: 'prepared', epoch: 1, incarnation: 'copy' } as const
+      await t.backend.transition(copy, vacantFence, prepared)
+      for (let head = 0; head < (await t.backend.fence(t.domain)).head; ) {
+        const page = await t.backend.changes(t.domain, head, 1)
+        await t.backend.apply(copy, 1, page)
+        head = page.next
+      }
+      const [source, target] = [await t.backend.fence(t.domain), await t.backend.fence(copy)]
+      assert.deepEqual([target.head, target.digest], [source.head, source.digest])
+      assert.deepEqual((await t.backend.changes(copy, 0, 1_000)).items, await t.feed())
+    },
+  },
+  {
+    law: 14,
     name: 'a follower refuses a page of another epoch, a page it has, and an authority refuses every page',
     async run(t) {
       await t.create()

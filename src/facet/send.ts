@@ -29,8 +29,14 @@ async function sendOnce(
 ): Promise<CommitResult> {
   const outcome = await port.commit(commit, options).catch((error: unknown) => {
     const mayRetry = isUnderpinError(error, 'unknown') && !options.signal?.aborted
-    if (mayRetry) return port.commit(commit, options)
-    throw error
+    if (!mayRetry) throw error
+    return port.commit(commit, options).catch((cause: unknown) => {
+      // Whatever the second attempt met, the first may have been applied.
+      throw new UnderpinError('unknown', error.message, {
+        hint: 'Make the same call again, with the same id, to find out.',
+        cause,
+      })
+    })
   })
   if (!isKnownId(outcome, id)) return toResult(outcome, options)
   const { documents } = await port.get([{ collection: commitsCollection, id }], options)

@@ -144,6 +144,7 @@ export class SyncTransaction<E extends NewEvent, C extends Collections> {
   }
 
   delete(collection: keyof C & string, id: string, options: DeleteOptions = {}): void {
+    this.#port.collection(collection)
     this.#draft.delete(collection, id, options)
   }
 

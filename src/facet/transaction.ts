@@ -119,6 +119,7 @@ export class Transaction<E extends NewEvent = NewEvent, C extends Collections = 
 
   /** Deletes a document when the transaction commits. */
   delete(collection: keyof C & string, id: string, options: DeleteOptions = {}): void {
+    this.#port.collection(collection)
     this.#draft.delete(collection, id, options)
   }
 

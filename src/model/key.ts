@@ -2,13 +2,14 @@
 import { UnderpinError } from '../error.ts'
 import type { Limits } from './limit.ts'
 
-const namePattern = /^[a-z][a-z0-9]*(?:[_-][a-z0-9]+)*$/
+/** Not `sqlite…`: SQLite keeps tables of such names to itself. */
+const namePattern = /^(?!sqlite)[a-z][a-z0-9]*(?:[_-][a-z0-9]+)*$/
 
 /** A name given by a developer, of a domain, collection or index: lower case, so that it is one name in every store. */
 export function checkName(name: unknown, what: string, limits: Limits): asserts name is string {
   if (typeof name === 'string' && namePattern.test(name) && name.length <= limits.nameBytes) return
   throw new UnderpinError('invalid', `${what} ${quote(name)} is not a valid name`, {
-    hint: `Use lower-case letters, digits, and single "-" or "_" between them, a letter first, at most ${limits.nameBytes} characters.`,
+    hint: `Use lower-case letters, digits, and single "-" or "_" between them, a letter first, not "sqlite", at most ${limits.nameBytes} characters.`,
     details: { name },
   })
 }

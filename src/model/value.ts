@@ -184,6 +184,9 @@ function isExact(token: string): boolean {
       .replace(/[eE].*$/, '')
       .replace(/[-.]/g, '')
       .replace(/^0+|0+$/g, '')
+  if (value === 0) return digits(token) === ''
+  // Below the smallest normal double, digits are lost however few there are.
+  if (Math.abs(value) < 2 ** -1022) return digits(token) === digits(String(value))
   return (
     digits(token).length <= 15 ||
     digits(token) === digits(String(value)) ||

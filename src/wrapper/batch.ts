@@ -38,6 +38,7 @@ interface Waiting {
 class Batched extends Forward {
   readonly #options: Required<BatchOptions>
   readonly #lines = new Map<string, Line>()
+  #isClosing = false
 
   constructor(inner: Backend, options: BatchOptions) {
     super(inner)
@@ -50,6 +51,8 @@ class Batched extends Forward {
     commits: readonly Commit[],
     options?: CallOptions,
   ): Promise<readonly Outcome[]> {
+    if (this.#isClosing)
+      return Promise.reject(new UnderpinError('closed', 'The store is being closed; nothing was written'))
     const name = `${domain}\0${epoch}`
     let line = this.#lines.get(name)
     if (line === undefined) {
@@ -60,7 +63,14 @@ class Batched extends Forward {
     return line.join(commits, options?.signal)
   }
 
+  override open(): Promise<void> {
+    this.#isClosing = false
+    return this.inner.open()
+  }
+
+  /** Finishes what was taken and takes nothing more, or callers that never rest would keep it open for ever. */
   override async close(): Promise<void> {
+    this.#isClosing = true
     await Promise.all([...this.#lines.values()].map((line) => line.drain()))
     await this.inner.close()
   }

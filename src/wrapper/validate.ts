@@ -53,6 +53,7 @@ class Validated extends Forward {
 
   override async changes(...call: Parameters<Backend['changes']>) {
     checkPage(call[0], call[2], this.#limits)
+    checkPosition(call[1])
     return this.inner.changes(...call)
   }
 }
@@ -84,6 +85,7 @@ export function validateSync(sync: SyncBackend, limits: Limits): SyncBackend {
     },
     changes(...call) {
       checkPage(call[0], call[2], limits)
+      checkPosition(call[1])
       return sync.changes(...call)
     },
   }
@@ -177,6 +179,11 @@ function checkPage(domain: string, limit: number, limits: Limits): void {
   if (!Number.isSafeInteger(limit) || limit < 1)
     throw new UnderpinError('invalid', `A page must have a whole number of records from 1 on, not ${limit}`)
   if (limit > limits.pageItems) throw tooMany('records in one page', limit, limits.pageItems)
+}
+
+function checkPosition(position: number): void {
+  if (Number.isSafeInteger(position) && position >= 0) return
+  throw new UnderpinError('invalid', `A position must be a whole number from 0 on, not ${position}`)
 }
 
 function tooMany(what: string, found: number, limit: number): UnderpinError {

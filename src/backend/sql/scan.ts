@@ -25,6 +25,8 @@ export interface Dialect {
   /** Equality that holds between two nulls. */
   readonly is: string
   parameter(number: number): string
+  /** A field's value that an application gave, bound to a parameter, as the database itself reads it out of JSON. */
+  field(parameter: string, value: FieldValue): { readonly sql: string; readonly value: SqlValue }
   literal(value: string | number | boolean): string
 }
 
@@ -94,14 +96,14 @@ function indexConditions(
     ([field, value]) => `${fieldColumn(field)} = ${builder.dialect.literal(value)}`,
   )
   for (const [i, value] of query.equals.entries()) {
-    conditions.push(`${columns[i]} ${builder.dialect.is} ${builder.add(toSql(value))}`)
+    conditions.push(`${columns[i]} ${builder.dialect.is} ${builder.addField(value)}`)
   }
   const column = columns[query.equals.length]
   if (query.from !== undefined && query.from !== null)
-    conditions.push(`${column} >= ${builder.add(toSql(query.from))}`)
+    conditions.push(`${column} >= ${builder.addField(query.from)}`)
   if (query.below !== undefined) {
     if (query.below === null) conditions.push('1 = 0')
-    else conditions.push(`(${column} IS NULL OR ${column} < ${builder.add(toSql(query.below))})`)
+    else conditions.push(`(${column} IS NULL OR ${column} < ${builder.addField(query.below)})`)
   }
   return conditions
 }
@@ -146,6 +148,12 @@ class Builder {
 
   constructor(dialect: Dialect) {
     this.dialect = dialect
+  }
+
+  addField(given: FieldValue): string {
+    const { sql, value } = this.dialect.field(this.dialect.parameter(this.parameters.length + 1), given)
+    this.parameters.push(value)
+    return sql
   }
 
   add(value: SqlValue): string {

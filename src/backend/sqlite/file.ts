@@ -185,7 +185,17 @@ function prepareConnection(connection: Connection, durability: SqliteDurability,
       'unsupported',
       `SQLite ${version} is too old; ${oldestVersion} or later is needed`,
     )
-  connection.prepare('PRAGMA journal_mode = WAL').rows()
+  const journal = String(connection.prepare('PRAGMA journal_mode = WAL').rows()[0]?.[0])
+  if (journal !== 'wal' && journal !== 'memory')
+    throw new UnderpinError(
+      'unsupported',
+      `The database keeps its journal in the mode ${journal}, not in WAL`,
+      {
+        hint: 'Network file systems and some virtual ones cannot do WAL: put the file on a local disk.',
+      },
+    )
+  // Elsewhere than on a Mac these change nothing; there, a plain sync leaves the data in the drive's own memory.
+  connection.exec('PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON')
   connection.exec(`PRAGMA wal_autocheckpoint = ${checkpointPages}`)
   connection.exec(`PRAGMA cache_size = -${cacheKib}`)
   setSynchronous(connection, durability)

@@ -54,14 +54,20 @@ export class SqliteBackend extends EmbeddedBackend {
       typeof target === 'string'
         ? () => openFile(path as string, durability)
         : () => adoptHandle(borrow(target), durability)
-    this.sync = new SqliteVerbs(path ?? 'the SQLite handle', connect, (domain) => this.heads.moved(domain))
+    this.sync = new SqliteVerbs(
+      path ?? 'the SQLite handle',
+      connect,
+      (domain) => this.heads.moved(domain),
+      typeof target !== 'string',
+    )
     this.#clock = options.clock ?? systemClock
     this.#pollMs = options.pollMs ?? 20
   }
 
   protected override watchBegins(): void {
+    const seen = this.sync.dataVersion()
     this.#watchers++
-    if (this.#watchers === 1) this.#poll(this.sync.dataVersion())
+    if (this.#watchers === 1) this.#poll(seen)
   }
 
   protected override watchEnds(): void {

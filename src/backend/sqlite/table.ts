@@ -4,12 +4,17 @@ import { plainCollection, systemCollections, uniqueKey } from '../../model/colle
 import { decodeValue, type JsonText } from '../../model/value.ts'
 import { duplicateKey } from '../domain-state.ts'
 import { collectionTable, domainPrefix, eventsTable, fieldColumn, indexName } from '../sql/name.ts'
-import { type Dialect, indexCondition } from '../sql/scan.ts'
+import { type Dialect, indexCondition, toSql } from '../sql/scan.ts'
 import type { Connection } from './driver.ts'
 
 export const sqlite: Dialect = {
   is: 'IS',
   parameter: () => '?',
+  // SQLite does not read every number out of JSON as the nearest double, so it must read ours the same way.
+  field: (parameter, value) =>
+    typeof value === 'number'
+      ? { sql: `json_extract(${parameter}, '$')`, value: JSON.stringify(value) }
+      : { sql: parameter, value: toSql(value) },
   literal: (value) =>
     typeof value === 'string' ? `'${value.replaceAll("'", "''")}'` : String(Number(value)),
 }
@@ -48,6 +53,7 @@ export function alterCollection(
   to: CollectionDefinition,
 ): void {
   const table = collectionTable(domain, name)
+  // A follower may hold documents of it already.
   if (from === undefined) createCollection(connection, domain, name)
   for (const [field, type] of Object.entries(to.fields)) {
     if (from !== undefined && Object.hasOwn(from.fields, field)) continue
@@ -68,7 +74,7 @@ export function alterCollection(
 
 function createCollection(connection: Connection, domain: string, name: string): void {
   const table = collectionTable(domain, name)
-  connection.exec(`CREATE TABLE ${table} (
+  connection.exec(`CREATE TABLE IF NOT EXISTS ${table} (
     id TEXT PRIMARY KEY,
     revision INTEGER NOT NULL,
     at INTEGER NOT NULL,
@@ -77,9 +83,11 @@ function createCollection(connection: Connection, domain: string, name: string):
     data TEXT,
     checksum TEXT NOT NULL
   ) STRICT, WITHOUT ROWID`)
-  connection.exec(`CREATE UNIQUE INDEX ${indexName(domain, name, '_revision')} ON ${table} (revision)`)
   connection.exec(
-    `CREATE INDEX ${indexName(domain, name, '_expiry')} ON ${table} (expires_at) WHERE expires_at IS NOT NULL`,
+    `CREATE UNIQUE INDEX IF NOT EXISTS ${indexName(domain, name, '_revision')} ON ${table} (revision)`,
+  )
+  connection.exec(
+    `CREATE INDEX IF NOT EXISTS ${indexName(domain, name, '_expiry')} ON ${table} (expires_at) WHERE expires_at IS NOT NULL`,
   )
 }
 

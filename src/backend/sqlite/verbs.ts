@@ -1,7 +1,7 @@
 /** The verbs on a SQLite database. Each is one transaction; a commit takes the write lock first, so that nothing it reads can change. */
 import { UnderpinError } from '../../error.ts'
 import type { Change } from '../../model/change.ts'
-import type { CollectionDefinition, FieldValue } from '../../model/collection.ts'
+import { type CollectionDefinition, type FieldValue, plainCollection } from '../../model/collection.ts'
 import { DigestSum } from '../../model/digest.ts'
 import type { Document } from '../../model/document.ts'
 import type { Event } from '../../model/event.ts'
@@ -21,6 +21,7 @@ import {
   checkAuthority,
   checkFollower,
   declaredIn,
+  inParts,
   type Plan,
   planApply,
   planCommits,
@@ -51,22 +52,26 @@ export class SqliteVerbs implements SyncBackend {
   #poison: unknown
   readonly #statements = new Map<string, Statement>()
   readonly #views = new Map<string, SqliteView>()
-  readonly #records = new RecordCache()
+  readonly #records: RecordCache | undefined
 
-  constructor(place: string, connect: () => Connection, moved: (domain: string) => void) {
+  /** `isShared`: others write over the same connection, so its data version does not tell of all that is written. */
+  constructor(place: string, connect: () => Connection, moved: (domain: string) => void, isShared: boolean) {
+    this.#records = isShared ? undefined : new RecordCache()
     this.#place = place
     this.#connect = connect
     this.#moved = moved
   }
 
   open(): void {
-    this.#connection ??= this.#connect()
+    if (this.#connection !== undefined) return
+    this.#connection = this.#connect()
+    this.#poison = undefined
   }
 
   close(): void {
     this.#statements.clear()
     this.#views.clear()
-    this.#records.clear()
+    this.#records?.clear()
     const connection = this.#connection
     this.#connection = undefined
     connection?.close()
@@ -88,11 +93,12 @@ export class SqliteVerbs implements SyncBackend {
   }
 
   commit(...[domain, epoch, commits]: Parameters<SyncBackend['commit']>): ReturnType<SyncBackend['commit']> {
-    const plan = this.#write(domain, (fence, view) => {
-      checkAuthority(domain, fence, epoch)
-      return planCommits(view, baseOf(fence), commits)
-    })
-    return plan.outcomes
+    const commitPart = (part: typeof commits) =>
+      this.#write(domain, (fence, view) => {
+        checkAuthority(domain, fence, epoch)
+        return planCommits(view, baseOf(fence), part)
+      }).outcomes
+    return inParts(commits, commitPart)
   }
 
   apply(domain: string, epoch: number, page: Page<Change, Position>): void {
@@ -189,7 +195,7 @@ export class SqliteVerbs implements SyncBackend {
       return true
     })
     this.#views.delete(domain)
-    this.#records.clear()
+    this.#records?.clear()
     if (isDone) this.#moved(domain)
     return isDone
   }
@@ -203,6 +209,7 @@ export class SqliteVerbs implements SyncBackend {
         if (fence.role === 'vacant') checkAuthority(domain, fence, fence.epoch)
         view = this.#view(domain, fence.head)
         const result = plan(fence, view)
+        if (fence.role !== 'authority') this.#prepare(domain, view, result)
         this.#alter(domain, view, declaredIn(result.changes))
         this.#store(domain, result)
         if (result.head !== fence.head)
@@ -216,12 +223,12 @@ export class SqliteVerbs implements SyncBackend {
       })
       if (declaredIn(planned.changes).size > 0) view?.clear()
       else view?.cache.absorb(planned.stage, planned.head)
-      this.#records.forget(domain, planned.stage)
+      this.#records?.forget(domain, planned.stage)
       if (planned.changes.length > 0) this.#moved(domain)
       return planned
     } catch (error) {
       view?.clear()
-      this.#records.clear()
+      this.#records?.clear()
       throw error
     }
   }
@@ -229,6 +236,16 @@ export class SqliteVerbs implements SyncBackend {
   #alter(domain: string, view: SqliteView, declared: ReadonlyMap<string, CollectionDefinition>): void {
     for (const [name, definition] of declared)
       alterCollection(this.#open(), domain, name, view.definition(name), definition)
+  }
+
+  /** Tables for documents of collections whose declaration stands further on in the feed. */
+  #prepare(domain: string, view: SqliteView, { changes }: Plan): void {
+    const declared = declaredIn(changes)
+    for (const change of changes) {
+      if (change.kind === 'event' || declared.has(change.collection)) continue
+      if (view.definition(change.collection) === undefined)
+        alterCollection(this.#open(), domain, change.collection, undefined, plainCollection)
+    }
   }
 
   /** Writes the records table by table, several rows to a statement, in position order within each table. */
@@ -247,12 +264,22 @@ export class SqliteVerbs implements SyncBackend {
       pushDocument(values, change)
     }
     this.#insert(`INSERT INTO ${eventsTable(domain)} (${eventColumns})`, 9, events)
-    for (const [collection, values] of documents)
+    for (const [collection, values] of documents) {
+      // With a unique index, REPLACE would delete another document without a word, should plan and index ever differ.
+      const isUnique = hasUnique(this.#views.get(domain)?.definition(collection))
+      if (isUnique) this.#clear(domain, collection, values)
       this.#insert(
-        `INSERT OR REPLACE INTO ${collectionTable(domain, collection)} (${documentColumns})`,
+        `INSERT ${isUnique ? '' : 'OR REPLACE '}INTO ${collectionTable(domain, collection)} (${documentColumns})`,
         7,
-        values,
+        isUnique ? lastOfEach(values) : values,
       )
+    }
+  }
+
+  /** Takes the rows that will be written out of the way of each other's unique keys. */
+  #clear(domain: string, collection: string, values: readonly SqlValue[]): void {
+    const sql = `DELETE FROM ${collectionTable(domain, collection)} WHERE id = ?`
+    for (let at = 1; at < values.length; at += 7) this.#run(sql, values[at] as string)
   }
 
   #insert(into: string, columns: number, values: readonly SqlValue[]): void {
@@ -270,7 +297,8 @@ export class SqliteVerbs implements SyncBackend {
     return this.#guard(() => {
       const version = this.#dataVersion()
       return (
-        this.#records.get(version, domain, collection, id) ?? this.#getStored(version, domain, collection, id)
+        this.#records?.get(version, domain, collection, id) ??
+        this.#getStored(version, domain, collection, id)
       )
     })
   }
@@ -283,7 +311,7 @@ export class SqliteVerbs implements SyncBackend {
     if (row === undefined) return { documents: [undefined], epoch: 0, role: 'vacant', head: 0 }
     const record = row[0] === null ? undefined : toDocument(collection, row)
     const [epoch, role, head] = row.slice(7) as [number, Role, number]
-    this.#records.set(version, domain, collection, id, record ?? null, { epoch, role, head })
+    this.#records?.set(version, domain, collection, id, record ?? null, { epoch, role, head })
     return { documents: [record], epoch, role, head }
   }
 
@@ -355,7 +383,7 @@ export class SqliteVerbs implements SyncBackend {
       try {
         result = work()
       } catch (error) {
-        this.#run('ROLLBACK')
+        this.#rollBack()
         throw error
       }
       this.#commitTransaction()
@@ -379,8 +407,17 @@ export class SqliteVerbs implements SyncBackend {
           },
         )
       }
-      this.#run('ROLLBACK')
+      this.#rollBack()
       throw error
+    }
+  }
+
+  /** SQLite may have rolled back by itself; then there is nothing to roll back, and what went wrong first is what counts. */
+  #rollBack(): void {
+    try {
+      this.#run('ROLLBACK')
+    } catch {
+      // The first error is thrown by the caller.
     }
   }
 
@@ -418,6 +455,21 @@ export class SqliteVerbs implements SyncBackend {
   }
 
   readonly #rows = (sql: string, ...parameters: SqlValue[]) => this.#statement(sql).rows(...parameters)
+}
+
+function hasUnique(definition: CollectionDefinition | undefined): boolean {
+  return Object.values(definition?.indexes ?? {}).some(({ unique }) => unique)
+}
+
+/** Of rows with one id the last: an insert that replaces nothing can write each id once. */
+function lastOfEach(values: readonly SqlValue[]): SqlValue[] {
+  const rows = new Map<SqlValue, SqlValue[]>()
+  for (let at = 0; at < values.length; at += 7) {
+    const row = values.slice(at, at + 7)
+    rows.delete(row[1] as string)
+    rows.set(row[1] as string, row)
+  }
+  return [...rows.values()].flat()
 }
 
 function baseOf({ head, digest }: Fence): Base {

@@ -9,7 +9,7 @@ import {
 import { decodeValue, type JsonText } from '../../model/value.ts'
 import { HeadCache } from '../cache.ts'
 import { collectionTable, eventsTable, fieldColumn } from '../sql/name.ts'
-import { indexCondition, type SqlValue, toSql } from '../sql/scan.ts'
+import { indexCondition, type SqlValue } from '../sql/scan.ts'
 import type { Held, View } from '../stage.ts'
 import { sqlite } from './table.ts'
 
@@ -92,9 +92,11 @@ export class SqliteView implements View {
   holder(collection: string, index: string, key: readonly FieldValue[]): string | undefined {
     const definition = this.definition(collection)?.indexes[index]
     if (definition === undefined) return undefined
-    const equals = definition.fields.map((field) => `${fieldColumn(field)} = ?`).join(' AND ')
-    const sql = `SELECT id FROM ${collectionTable(this.#domain, collection)} WHERE ${equals} AND ${indexCondition(sqlite, definition)} LIMIT 1`
-    const [row] = this.#rows(sql, ...key.map(toSql))
+    const fields = key.map((value) => sqlite.field('?', value))
+    const equals = fields.map(({ sql }, i) => `${fieldColumn(definition.fields[i] as string)} = ${sql}`)
+    const where = [...equals, indexCondition(sqlite, definition)].join(' AND ')
+    const sql = `SELECT id FROM ${collectionTable(this.#domain, collection)} WHERE ${where} LIMIT 1`
+    const [row] = this.#rows(sql, ...fields.map(({ value }) => value))
     return row === undefined ? undefined : String(row[0])
   }
 

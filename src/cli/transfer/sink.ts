@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import {
   closeSync,
   existsSync,
+  fstatSync,
   fsyncSync,
   ftruncateSync,
   openSync,
@@ -103,11 +104,17 @@ export class FileSink implements Sink {
         hint: 'Give --resume to go on with it, or --yes to begin again.',
       })
     const before = isResumed ? this.#readState() : undefined
+    // An export that begins again must not be taken for the one before it, should it be stopped at once.
+    if (before === undefined) rmSync(this.#statePath, { force: true })
     this.#descriptor = this.#guard(() => openSync(this.#part, before === undefined ? 'w' : 'r+', 0o600))
     if (before === undefined) return
     this.position = before.position
     this.records = before.records
     this.#bytes = before.bytes
+    if (fstatSync(this.#descriptor).size < this.#bytes)
+      throw new UnderpinError('damaged', `${this.#part} is shorter than its state says`, {
+        hint: 'Give --yes without --resume to begin again.',
+      })
     ftruncateSync(this.#descriptor, this.#bytes)
   }
 

@@ -1,9 +1,7 @@
 /**
- * Writes the records of an import: several hundred to a commit, several commits in flight, and in each of them the
- * checkpoint that says how far the import is. So a killed import goes on exactly where it ended.
- *
- * A checkpoint expects the revision of the one before it, foretold from the number of records between them. If a
- * commit fails, those behind it in flight fail for that reason, and no checkpoint ever stands ahead of a hole.
+ * Writes the records of an import: several hundred to a commit, and in each of them the checkpoint that says how far the
+ * import is. So a killed import goes on exactly where it ended. A commit is sent when the one before it is acknowledged,
+ * and its checkpoint expects the revision of that one: no checkpoint ever stands ahead of a hole.
  */
 import { createHash } from 'node:crypto'
 import {
@@ -20,7 +18,6 @@ export const checkpointCollection = 'underpin-imports'
 
 const commitRecords = 500
 const commitCharacters = 1_000_000
-const commitsInFlight = 4
 
 /** One record to write. */
 export interface Entry {
@@ -54,15 +51,12 @@ export class ImportWriter {
   #domain: Domain
   /** The revision of the last checkpoint that was acknowledged; 0 if there is none. */
   #revision = 0
-  /** The position at which the commit that was sent last should end. */
-  #foretold = 0
-  #isAlone = true
   #entries: Entry[] = []
   #characters = 0
   #lastLine = { line: 0, text: '' }
-  #inFlight: readonly Sent[] = []
+  #inFlight: Sent | undefined
 
-  /** Without a name there are no checkpoints, and one commit at a time. */
+  /** Without a name there are no checkpoints. */
   constructor(domain: Domain, name: string | undefined) {
     this.#domain = domain
     this.#name = name
@@ -70,7 +64,6 @@ export class ImportWriter {
 
   /** Where an import of this name ended before. */
   async begin(): Promise<Checkpoint | undefined> {
-    this.#foretold = await this.#domain.head()
     if (this.#name === undefined) return undefined
     const found = await this.#domain.documents(checkpointCollection).get(this.#name)
     this.#revision = found?.revision ?? 0
@@ -94,14 +87,23 @@ export class ImportWriter {
 
   /** Waits until what is in flight is acknowledged. What was taken and not sent stays unwritten. */
   async settle(): Promise<void> {
-    while (this.#inFlight.length > 0) await this.#settleFirst()
+    const sent = this.#inFlight
+    if (sent === undefined) return
+    this.#inFlight = undefined
+    const result = await sent.result
+    if ('error' in result) {
+      throw this.#isOvertaken(result.error)
+        ? this.#otherRun(result.error)
+        : await this.#explain(sent.group, result.error)
+    }
+    this.#revision = result.position
+    this.records += sent.group.entries.length
   }
 
   /** Goes on with the domain opened anew, which knows more collections. */
   async reopen(open: () => Promise<Domain>): Promise<void> {
     await this.flush()
     this.#domain = await open()
-    this.#foretold = await this.#domain.head()
   }
 
   async #send(): Promise<void> {
@@ -109,12 +111,9 @@ export class ImportWriter {
     const group = { entries: this.#entries, checkpoint: { lines: line, last: fingerprint(text) } }
     this.#entries = []
     this.#characters = 0
-    const mostBefore = this.#isAlone && this.#name !== undefined ? commitsInFlight - 1 : 0
-    while (this.#inFlight.length > mostBefore) await this.#settleFirst()
-    const before = this.#inFlight.length === 0 ? this.#revision : this.#foretold
-    const result = this.#commit(group, before).catch((error: unknown) => ({ error }))
-    this.#inFlight = [...this.#inFlight, { group, result }]
-    this.#foretold += group.entries.length + 1
+    await this.settle()
+    const result = this.#commit(group, this.#revision).catch((error: unknown) => ({ error }))
+    this.#inFlight = { group, result }
   }
 
   #commit({ entries, checkpoint }: Group, revision: number): Promise<CommitResult> {
@@ -124,34 +123,6 @@ export class ImportWriter {
       const expect = revision === 0 ? 'absent' : revision
       transaction.put(checkpointCollection, this.#name, checkpoint, { expect })
     })
-  }
-
-  async #settleFirst(): Promise<void> {
-    const [first, ...rest] = this.#inFlight
-    if (first === undefined) return
-    const result = await first.result
-    this.#inFlight = rest
-    if (!('error' in result)) return this.#acknowledge(first.group, result)
-    this.#inFlight = []
-    await Promise.all(rest.map((sent) => sent.result))
-    if (!this.#isOvertaken(result.error)) throw await this.#explain(first.group, result.error)
-    for (const { group } of [first, ...rest]) await this.#sendAgain(group)
-  }
-
-  #acknowledge({ entries }: Group, { position }: CommitResult): void {
-    if (this.#inFlight.length === 0) this.#foretold = position
-    this.#revision = position
-    this.records += entries.length
-  }
-
-  /** Somebody else wrote between two checkpoints, so the revision was foretold wrongly. From now on, one at a time. */
-  async #sendAgain(group: Group): Promise<void> {
-    this.#isAlone = false
-    try {
-      this.#acknowledge(group, await this.#commit(group, this.#revision))
-    } catch (error) {
-      throw this.#isOvertaken(error) ? this.#otherRun(error) : await this.#explain(group, error)
-    }
   }
 
   #isOvertaken(error: unknown): boolean {
