@@ -395,11 +395,14 @@ function undeclared(collection: string): UnderpinError {
   })
 }
 
+const noDefinitions = new Map<string, CollectionDefinition>()
+
 /** The definitions that a list of changes declares, the last of each collection. */
-export function declaredIn(changes: readonly Change[]): Map<string, CollectionDefinition> {
-  const declared = new Map<string, CollectionDefinition>()
+export function declaredIn(changes: readonly Change[]): ReadonlyMap<string, CollectionDefinition> {
+  let declared = noDefinitions
   for (const change of changes) {
     if (change.kind === 'document' && change.collection === definitionsCollection) {
+      if (declared === noDefinitions) declared = new Map()
       declared.set(change.id, decodeValue(change.data) as CollectionDefinition)
     }
   }

@@ -23,12 +23,14 @@ export const checksumOf: (content: string) => Checksum =
 
 /** A digest under way: add the checksums of records that come, subtract those of records that go. */
 export class DigestSum {
-  #a: number
-  #b: number
-  #c: number
-  #d: number
+  #a = 0
+  #b = 0
+  #c = 0
+  #d = 0
 
-  constructor(digest: Digest) {
+  /** The sum that a digest stands for; that of nothing if it is left out. */
+  constructor(digest?: Digest) {
+    if (digest === undefined) return
     this.#a = lane(digest, 0)
     this.#b = lane(digest, 8)
     this.#c = lane(digest, 16)
@@ -36,7 +38,7 @@ export class DigestSum {
   }
 
   copy(): DigestSum {
-    const copy = new DigestSum(emptyDigest)
+    const copy = new DigestSum()
     copy.#a = this.#a
     copy.#b = this.#b
     copy.#c = this.#c
