@@ -20,7 +20,7 @@ const { values: flags } = parseArgs({
     rounds: { type: 'string' },
   },
 })
-const rounds = Number(flags.rounds ?? (flags.quick ? 1 : 2))
+const rounds = Number(flags.rounds ?? (flags.quick ? 1 : 3))
 const cases = allCases(flags.quick).filter(({ id }) => flags.only === undefined || id === flags.only)
 
 const figures: Figure[] = []
