@@ -2,6 +2,7 @@
 // docs/errors.md from the table of codes. `--check` changes nothing and fails if they are not current.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { memory } from '../dist/backend/memory.js'
+import { postgres } from '../dist/backend/postgres/postgres.js'
 import { sqlite } from '../dist/backend/sqlite/sqlite.js'
 import { errorCodes } from '../dist/error.js'
 
@@ -11,6 +12,7 @@ const isCheck = process.argv.includes('--check')
 const backends = [
   ['`memory:`', memory()],
   ['`sqlite:./app.db`', sqlite('sqlite:./app.db')],
+  ['`postgres://…`', postgres('postgres://localhost/app')],
 ]
 
 function backendsTable() {

@@ -4,11 +4,13 @@ import { UnderpinError } from './error.ts'
 
 const schemes: Readonly<Record<string, (url: string) => Promise<Backend>>> = {
   memory: async () => (await import('./backend/memory.ts')).memory(),
+  postgres: async (url) => (await import('./backend/postgres/postgres.ts')).postgres(url),
+  postgresql: async (url) => (await import('./backend/postgres/postgres.ts')).postgres(url),
   sqlite: async (url) => (await import('./backend/sqlite/sqlite.ts')).sqlite(url),
 }
 
 /**
- * The backend for a URL: `memory:`, `sqlite:./app.db`. `unsupported` for a scheme that there is none for,
+ * The backend for a URL: `memory:`, `sqlite:./app.db`, `postgres://…`. `unsupported` for a scheme that there is none for,
  * `driver-missing` if its driver is not installed. Not opened yet.
  */
 export async function openBackend(url: string): Promise<Backend> {

@@ -25,6 +25,10 @@ const laws: readonly { layer: RegExp; may: RegExp }[] = [
     may: /^(backend\/(sqlite|sql)\/|backend\/[a-z-]+\.ts$|model\/|error\.ts$|clock\.ts$)/,
   },
   {
+    layer: /^backend\/postgres\//,
+    may: /^(backend\/(postgres|sql)\/|backend\/[a-z-]+\.ts$|model\/|error\.ts$|clock\.ts$)/,
+  },
+  {
     layer: /^backend\/sql\//,
     may: /^(backend\/sql\/|backend\/domain-state\.ts$|model\/|error\.ts$|clock\.ts$)/,
   },

@@ -86,7 +86,26 @@ export function inParts(
   return outcomes
 }
 
-export function partsOf(commits: readonly Commit[]): readonly (readonly Commit[])[] {
+/** The same, for a backend that answers later. */
+export async function inPartsAsync(
+  commits: readonly Commit[],
+  commit: (part: readonly Commit[]) => Promise<readonly Outcome[]>,
+): Promise<readonly Outcome[]> {
+  const parts = partsOf(commits)
+  if (parts.length === 1) return commit(commits)
+  const outcomes: Outcome[] = []
+  for (const part of parts) {
+    try {
+      outcomes.push(...(await commit(part)))
+    } catch (error) {
+      if (outcomes.length === 0 || !isUnderpinError(error)) throw error
+      outcomes.push(...part.map(() => ({ kind: 'refused' as const, error })))
+    }
+  }
+  return outcomes
+}
+
+function partsOf(commits: readonly Commit[]): readonly (readonly Commit[])[] {
   if (!commits.some(declares)) return [commits]
   const parts: Commit[][] = []
   let isOpen = false

@@ -1,7 +1,6 @@
-/** What processes of the tests can be told to do with a SQLite file. */
+/** What processes of the tests can be told to do with a store. */
 import { setTimeout as pause } from 'node:timers/promises'
-import { sqlite } from '../../src/backend/sqlite/sqlite.ts'
-import { collection, isUnderpinError, openStore } from '../../src/index.ts'
+import { collection, isUnderpinError, openBackend, openStore } from '../../src/index.ts'
 import { openStoreSync } from '../../src/sync.ts'
 
 const domains = {
@@ -15,7 +14,9 @@ const domains = {
   },
 } as const
 
-const openApp = (path: string) => openStore(`sqlite:${path}`, { domains, deadlineMs: 60_000 })
+/** By path of a SQLite file, or by URL. */
+const urlOf = (path: string) => (path.includes('://') ? path : `sqlite:${path}`)
+const openApp = (path: string) => openStore(urlOf(path), { domains, deadlineMs: 60_000 })
 type App = ReturnType<Awaited<ReturnType<typeof openApp>>['domain']>
 
 let kept: Awaited<ReturnType<typeof openApp>> | undefined
@@ -155,7 +156,7 @@ export const tasks = {
 
   /** Watches the heads as they move until `end`; how many hints came, and how many went back. */
   async watch({ path, end }: { path: string; end: number }): Promise<{ hints: number; back: number }> {
-    const backend = sqlite(path)
+    const backend = await openBackend(urlOf(path))
     await backend.open()
     const ending = new AbortController()
     let [hints, back, last] = [0, 0, -1]

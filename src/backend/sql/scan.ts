@@ -24,6 +24,9 @@ export interface ScanSql {
 export interface Dialect {
   /** Equality that holds between two nulls. */
   readonly is: string
+  /** How the order of a column is said, with nulls first where it ascends. */
+  readonly ascending: string
+  readonly descending: string
   parameter(number: number): string
   /** A field's value that an application gave, bound to a parameter, as the database itself reads it out of JSON. */
   field(parameter: string, value: FieldValue): { readonly sql: string; readonly value: SqlValue }
@@ -52,7 +55,7 @@ export function scanSql(dialect: Dialect, definition: CollectionDefinition, quer
         query.backwards,
       ),
     )
-  const direction = query.backwards ? ' DESC' : ''
+  const direction = query.backwards ? dialect.descending : dialect.ascending
   return {
     where: conditions.join(' AND '),
     orderBy: [...order.columns, 'id'].map((column) => column + direction).join(', '),

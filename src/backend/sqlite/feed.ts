@@ -2,7 +2,7 @@
 import type { Change } from '../../model/change.ts'
 import type { Position } from '../../model/position.ts'
 import { collectionTable, eventsTable } from '../sql/name.ts'
-import { documentColumns, eventColumns, toDocument, toEvent } from './record.ts'
+import { documentColumns, eventColumns, toDocument, toEvent } from '../sql/record.ts'
 import type { Rows } from './view.ts'
 
 type Row = readonly unknown[]

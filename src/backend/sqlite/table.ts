@@ -9,6 +9,8 @@ import type { Connection } from './driver.ts'
 
 export const sqlite: Dialect = {
   is: 'IS',
+  ascending: '',
+  descending: ' DESC',
   parameter: () => '?',
   // SQLite does not read every number out of JSON as the nearest double, so it must read ours the same way.
   field: (parameter, value) =>

@@ -27,11 +27,11 @@ import {
   planCommits,
 } from '../plan.ts'
 import { collectionTable, eventsTable } from '../sql/name.ts'
+import { documentColumns, eventColumns, pushDocument, pushEvent, toDocument, toEvent } from '../sql/record.ts'
 import { type SqlValue, scanSql } from '../sql/scan.ts'
 import type { Connection, Statement } from './driver.ts'
 import { isBusy, isFatal, translate } from './error.ts'
 import { readChanges } from './feed.ts'
-import { documentColumns, eventColumns, pushDocument, pushEvent, toDocument, toEvent } from './record.ts'
 import { RecordCache } from './record-cache.ts'
 import { alterCollection, createDomain, dropDomain, sqlite } from './table.ts'
 import { SqliteView } from './view.ts'

@@ -4,7 +4,7 @@ import { verifyChange } from '../../model/change.ts'
 import type { Document, Tombstone } from '../../model/document.ts'
 import type { Event } from '../../model/event.ts'
 import type { JsonText } from '../../model/value.ts'
-import type { SqlValue } from '../sql/scan.ts'
+import type { SqlValue } from './scan.ts'
 
 export const eventColumns = 'position, stream, seq, type, at, commit_position, meta, data, checksum'
 export const documentColumns = 'revision, id, at, commit_position, expires_at, data, checksum'

@@ -1,26 +1,14 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
 import { openStore, verifyDomain } from '../src/index.ts'
 import { Process } from './process/pool.ts'
 import type { Seen } from './process/tasks.ts'
 
-const folder = mkdtempSync(join(tmpdir(), 'underpin-processes-'))
-const path = join(folder, 'app.db')
-let processes: Process[]
-beforeAll(async () => {
-  processes = await Process.start(4)
-  await Promise.all(processes.map((process) => process.call('begin', { path })))
-}, 60_000)
-afterAll(async () => {
-  await Promise.all(processes.map((process) => process.end()))
-  rmSync(folder, { recursive: true })
-})
-
 /** The whole feed as one reader finds it when all is quiet. */
-async function truth() {
-  const store = await openStore(`sqlite:${path}`, { domains: { app: {} } })
+async function truth(path: string) {
+  const store = await openStore(path.includes('://') ? path : `sqlite:${path}`, { domains: { app: {} } })
   const app = store.domain('app')
   const events: number[] = []
   const documents: Record<string, number> = {}
@@ -74,7 +62,26 @@ const early = 40
 const times = 200
 const begun = 1
 
-describe('four processes on one file', () => {
+const server = inject('postgres')
+const folder = mkdtempSync(join(tmpdir(), 'underpin-processes-'))
+afterAll(() => rmSync(folder, { recursive: true }))
+
+const places = [
+  ['one SQLite file', join(folder, 'app.db')],
+  ['one PostgreSQL schema', 'url' in server ? `${server.url}?schema=processes` : undefined],
+] as const
+
+describe.each(places)('four processes on %s', (_name, place) => {
+  const path = place ?? ''
+  let processes: Process[] = []
+  beforeAll(async () => {
+    if (place === undefined) return
+    processes = await Process.start(4)
+    await Promise.all(processes.map((process) => process.call('begin', { path })))
+  }, 60_000)
+  beforeEach(({ skip }) => skip(place === undefined, 'reason' in server ? server.reason : ''))
+  afterAll(() => Promise.all(processes.map((process) => process.end())))
+
   it('deliver every change to every reader once and in order, while all of them commit', async () => {
     const middle = begun + 2 * early
     await Promise.all(
@@ -97,7 +104,7 @@ describe('four processes on one file', () => {
       reading.map(async ([how, after, result]) => ({ how, after, seen: await result })),
     )
     const watched = await Promise.all(watching)
-    const all = await truth()
+    const all = await truth(path)
 
     expect(all.head).toBe(end)
     expect(all.shared).toEqual(Array.from({ length: all.shared.length }, (_, i) => i + 1))
@@ -136,7 +143,7 @@ describe('four processes on one file', () => {
     }
     console.log(`${races} races of ${processes.length * each} appends: won by each process ${wins}`)
     expect(winners).toEqual(winners.map(() => 1))
-    const store = await openStore(`sqlite:${path}`, { domains: { app: {} } })
+    const store = await openStore(path.includes('://') ? path : `sqlite:${path}`, { domains: { app: {} } })
     expect(await store.domain('app').log.seq('race')).toBe(races)
     await store.close()
     expect(wins.filter((count) => count > 0).length).toBeGreaterThan(1)

@@ -1,0 +1,54 @@
+/** What PostgreSQL's errors mean here. https://www.postgresql.org/docs/current/errcodes-appendix.html */
+import { isUnderpinError, UnderpinError } from '../../error.ts'
+
+/** The SQLSTATE of a server's error, or undefined for any other. */
+function stateOf(error: unknown): string | undefined {
+  const { code, severity } = error as { code?: unknown; severity?: unknown }
+  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && severity !== undefined ? code : undefined
+}
+
+/** Whether the server said no, so that nothing of the statement or transaction was kept. */
+export function isRefusal(error: unknown): boolean {
+  if (isUnderpinError(error)) return error.code !== 'unknown'
+  const state = stateOf(error)
+  return state !== undefined && !isLost(state)
+}
+
+/** The session ended: what became of a commit under way, only the store can tell. */
+function isLost(state: string): boolean {
+  return state.startsWith('08') || state === '57P01' || state === '57P02' || state === '57P05'
+}
+
+/** Serialization failures, deadlocks, statements cancelled, a server that starts, too many sessions: try again. */
+const passing = /^(?:40001|40P01|55P03|57014|57P0[0-5]|53[0-9A-Z]{3}|08[0-9A-Z]{3})$/
+const missing = /^(?:3F000|42P01)$/
+const denied = '42501'
+
+export function translate(error: unknown, place: string): unknown {
+  if (isUnderpinError(error)) return error
+  const because = error instanceof Error ? error.message : String(error)
+  const state = stateOf(error)
+  if (state === undefined) {
+    return new UnderpinError('unavailable', `${place} cannot be reached: ${because}`, {
+      hint: 'Is the server running, and do the address, the user and the password fit?',
+      cause: error,
+    })
+  }
+  if (passing.test(state))
+    return new UnderpinError('unavailable', `${place} could not take the call: ${because}`, { cause: error })
+  if (missing.test(state)) {
+    return new UnderpinError('invalid', `${place} has no such table: ${because}`, {
+      hint: 'Is the store migrated, and the collection declared?',
+      cause: error,
+    })
+  }
+  if (state === denied) {
+    return new UnderpinError('unsupported', `${place}: the role may not do this: ${because}`, {
+      hint: 'Open the store once with a role that may create tables, then with this one.',
+      cause: error,
+    })
+  }
+  if (state.startsWith('28') || state === '3D000')
+    return new UnderpinError('unavailable', `${place} refused the session: ${because}`, { cause: error })
+  return error
+}

@@ -1,0 +1,216 @@
+/** Reads: each is one statement, so that what it returns and the fence that it names belong to one moment. */
+import type { Change } from '../../model/change.ts'
+import type { CollectionDefinition, FieldValue } from '../../model/collection.ts'
+import type { Document, DocumentKey, Tombstone } from '../../model/document.ts'
+import type { Event } from '../../model/event.ts'
+import type { Role } from '../../model/fence.ts'
+import {
+  type Cursor,
+  encodeCursor,
+  type Page,
+  type Query,
+  type Range,
+  type Served,
+} from '../../model/page.ts'
+import type { Position } from '../../model/position.ts'
+import type { Found } from '../backend.ts'
+import { documentColumns, eventColumns, toDocument, toEvent } from '../sql/record.ts'
+import { scanSql } from '../sql/scan.ts'
+import type { Row, Query as Run } from './driver.ts'
+import { postgres, type Tables } from './table.ts'
+
+const served = 'f.epoch, f.role, f.head'
+const vacant: Served = { epoch: 0, role: 'vacant', head: 0 }
+
+/** The rows of a query beside the fence; one row of nulls if there are none. */
+function beside(
+  tables: Tables,
+  columns: string,
+  inner: string,
+  domainParameter: string,
+  order: string,
+): string {
+  return `SELECT ${served}, ${columns} FROM ${tables.fences} f LEFT JOIN LATERAL (${inner}) d ON true WHERE f.domain = ${domainParameter} ORDER BY ${order}`
+}
+
+const fenceColumns = 3
+
+function servedOf(rows: readonly Row[]): Served {
+  const [row] = rows
+  if (row === undefined) return vacant
+  return { epoch: Number(row[0]), role: row[1] as Role, head: Number(row[2]) }
+}
+
+/** The rows of records, without the fence, and without the row of nulls that stands for none. */
+function records(rows: readonly Row[]): Row[] {
+  return rows.filter((row) => row[fenceColumns] !== null).map((row) => row.slice(fenceColumns))
+}
+
+export async function readStream(
+  run: Run,
+  tables: Tables,
+  domain: string,
+  stream: string,
+  { after, before, backwards, limit }: Range,
+): Promise<Page<Event, number | null>> {
+  const direction = backwards ? 'DESC' : 'ASC'
+  const inner = `SELECT ${eventColumns} FROM ${tables.events(domain)} WHERE stream = $2 AND seq > $3 AND seq < $4 ORDER BY seq ${direction} LIMIT $5`
+  const rows = await run(beside(tables, 'd.*', inner, '$1', `d.seq ${direction}`), [
+    domain,
+    stream,
+    after,
+    Math.min(before, Number.MAX_SAFE_INTEGER),
+    limit + 1,
+  ])
+  const found = records(rows)
+  const items = found.slice(0, limit).map(toEvent)
+  return { items, next: found.length > limit ? (items.at(-1)?.seq ?? null) : null, ...servedOf(rows) }
+}
+
+/** One document by its primary key. */
+export async function getDocument(
+  run: Run,
+  tables: Tables,
+  domain: string,
+  { collection, id }: DocumentKey,
+): Promise<Found> {
+  const columns = documentColumns
+    .split(', ')
+    .map((column) => `d.${column}`)
+    .join(', ')
+  const rows = await run(
+    `SELECT ${served}, ${columns} FROM ${tables.fences} f LEFT JOIN ${tables.collection(domain, collection)} d ON d.id = $2 WHERE f.domain = $1`,
+    [domain, id],
+  )
+  const [record] = records(rows)
+  return { documents: [record === undefined ? undefined : toDocument(collection, record)], ...servedOf(rows) }
+}
+
+/** Several documents at one moment. */
+export async function getDocuments(
+  run: Run,
+  tables: Tables,
+  domain: string,
+  keys: readonly DocumentKey[],
+): Promise<Found> {
+  const collections = [...new Set(keys.map(({ collection }) => collection))]
+  const parameters = [
+    domain,
+    ...collections.map((name) => keys.filter(({ collection }) => collection === name).map(({ id }) => id)),
+  ]
+  const inner = collections.map(
+    (name, i) =>
+      `SELECT ${i} AS source, ${documentColumns} FROM ${tables.collection(domain, name)} WHERE id = ANY ($${i + 2}::text[])`,
+  )
+  const rows = await run(
+    beside(
+      tables,
+      'd.*',
+      keys.length === 0 ? 'SELECT NULL WHERE false' : inner.join(' UNION ALL '),
+      '$1',
+      '1',
+    ),
+    parameters,
+  )
+  const found = new Map<string, Document | Tombstone>()
+  for (const [source, ...row] of records(rows)) {
+    const collection = collections[Number(source)] as string
+    const record = toDocument(collection, row)
+    found.set(`${collection}\0${record.id}`, record)
+  }
+  const documents = keys.map(({ collection, id }) => found.get(`${collection}\0${id}`))
+  return { documents, ...servedOf(rows) }
+}
+
+export async function scanCollection(
+  run: Run,
+  tables: Tables,
+  domain: string,
+  definition: CollectionDefinition,
+  query: Query,
+): Promise<Page<Document, Cursor | null>> {
+  const { where, orderBy, parameters, keyColumns } = scanSql(postgres, definition, query)
+  const next = parameters.length + 1
+  const columns = [documentColumns, ...keyColumns].join(', ')
+  const inner = `SELECT ${columns}, row_number() OVER (ORDER BY ${orderBy}) AS place FROM ${tables.collection(domain, query.collection)} WHERE ${where} ORDER BY ${orderBy} LIMIT $${next}`
+  const rows = await run(beside(tables, 'd.*', inner, `$${next + 1}`, 'd.place'), [
+    ...parameters,
+    query.limit + 1,
+    domain,
+  ])
+  const found = records(rows)
+  const page = found.slice(0, query.limit)
+  const items = page.map((row) => toDocument(query.collection, row) as Document)
+  const last = page.at(-1)
+  const cursor =
+    found.length > query.limit && last !== undefined
+      ? encodeCursor({ key: last.slice(7, -1) as FieldValue[], id: String(last[1]) })
+      : null
+  return { items, next: cursor, ...servedOf(rows) }
+}
+
+/** A page of the feed: all tables in one statement, and further ones only while the last commit goes on. */
+export async function readChanges(
+  run: Run,
+  tables: Tables,
+  domain: string,
+  collections: readonly string[],
+  after: Position,
+  limit: number,
+): Promise<Page<Change, Position>> {
+  const first = await readAfter(run, tables, domain, collections, after, limit + 1)
+  if (first.role === 'vacant') return { items: [], next: 0, ...vacant }
+  const { epoch, role, head } = first
+  const items = first.changes.slice(0, limit)
+  let rest = first.changes.slice(limit)
+  let isEnd = first.changes.length <= limit
+  while (rest.length > 0) {
+    const commit = items.at(-1)?.commit
+    const same = rest.filter((change) => change.commit === commit)
+    items.push(...same)
+    if (same.length < rest.length) break
+    const more = await readAfter(run, tables, domain, collections, items.at(-1)?.position ?? after, limit + 1)
+    rest = more.changes
+    isEnd = rest.length === 0
+  }
+  return {
+    items,
+    next: isEnd ? Math.max(head, items.at(-1)?.position ?? 0) : (items.at(-1)?.position ?? after),
+    epoch,
+    role,
+    head,
+  }
+}
+
+/** All tables' rows have the columns of both kinds of record, the others null. */
+async function readAfter(
+  run: Run,
+  tables: Tables,
+  domain: string,
+  collections: readonly string[],
+  after: Position,
+  count: number,
+): Promise<Served & { changes: Change[] }> {
+  const events = `(SELECT -1 AS source, position, stream AS name, at, commit_position, data, checksum, seq AS number, type AS type, meta FROM ${tables.events(domain)} WHERE position > $2 ORDER BY position LIMIT $3)`
+  const documents = collections.map(
+    (name, i) =>
+      `(SELECT ${i}, revision, id, at, commit_position, data, checksum, expires_at, NULL, NULL FROM ${tables.collection(domain, name)} WHERE revision > $2 ORDER BY revision LIMIT $3)`,
+  )
+  const inner = `SELECT * FROM (${[events, ...documents].join(' UNION ALL ')}) u ORDER BY position LIMIT $3`
+  const rows = await run(beside(tables, 'd.*', inner, '$1', 'd.position'), [domain, after, count])
+  const changes = records(rows).map(
+    ([source, position, name, at, commit, data, checksum, number, type, meta]) =>
+      source === -1
+        ? toEvent([position, name, number, type, at, commit, meta, data, checksum])
+        : toDocument(collections[Number(source)] as string, [
+            position,
+            name,
+            at,
+            commit,
+            number,
+            data,
+            checksum,
+          ]),
+  )
+  return { changes, ...servedOf(rows) }
+}

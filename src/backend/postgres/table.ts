@@ -1,0 +1,175 @@
+/** The tables of a domain in PostgreSQL: made when it is created, and when a collection is declared. */
+import {
+  type CollectionDefinition,
+  type FieldType,
+  type FieldValue,
+  plainCollection,
+  systemCollections,
+  uniqueKey,
+} from '../../model/collection.ts'
+import { checksumOf } from '../../model/digest.ts'
+import { decodeValue, type JsonText } from '../../model/value.ts'
+import { duplicateKey } from '../domain-state.ts'
+import {
+  collectionTable,
+  domainPrefix,
+  eventsTable,
+  fieldColumn,
+  indexName as fullIndexName,
+} from '../sql/name.ts'
+import { type Dialect, indexCondition, toSql } from '../sql/scan.ts'
+import type { Query } from './driver.ts'
+
+export const postgres: Dialect = {
+  is: 'IS NOT DISTINCT FROM',
+  ascending: ' ASC NULLS FIRST',
+  descending: ' DESC NULLS LAST',
+  parameter: (number) => `$${number}`,
+  field: (parameter, value) => ({ sql: parameter, value: toSql(value) }),
+  literal: (value) =>
+    typeof value === 'string' ? `'${value.replaceAll("'", "''")}'` : String(Number(value)),
+}
+
+/** Tables of a schema that the user chose. */
+export class Tables {
+  readonly schema: string
+
+  constructor(schema: string) {
+    this.schema = `"${schema.replaceAll('"', '""')}"`
+  }
+
+  get fences(): string {
+    return `${this.schema}.underpin_fences`
+  }
+
+  events(domain: string): string {
+    return `${this.schema}.${eventsTable(domain)}`
+  }
+
+  collection(domain: string, name: string): string {
+    return `${this.schema}.${collectionTable(domain, name)}`
+  }
+}
+
+export async function createDomain(query: Query, tables: Tables, domain: string): Promise<void> {
+  const events = tables.events(domain)
+  await query(`CREATE TABLE ${events} (
+    position bigint PRIMARY KEY,
+    stream text COLLATE "C" NOT NULL,
+    seq bigint NOT NULL,
+    type text COLLATE "C" NOT NULL,
+    at bigint NOT NULL,
+    commit_position bigint NOT NULL,
+    meta text,
+    data text NOT NULL,
+    checksum text NOT NULL
+  )`)
+  await query(`CREATE UNIQUE INDEX "${domain}__events__stream" ON ${events} (stream, seq)`)
+  for (const name of systemCollections)
+    await alterCollection(query, tables, domain, name, undefined, plainCollection)
+}
+
+export async function dropDomain(query: Query, tables: Tables, domain: string): Promise<void> {
+  const prefix = domainPrefix(domain)
+  const found = await query(
+    `SELECT c.relname FROM pg_class c WHERE c.relnamespace = to_regnamespace($1)::oid AND c.relkind = 'r' AND left(c.relname, $2::int) = $3`,
+    [tables.schema, prefix.length, prefix],
+  )
+  for (const [name] of found) await query(`DROP TABLE ${tables.schema}."${name}"`)
+}
+
+/** Makes the table of a collection what its definition says: new columns and indexes are added, none is removed. */
+export async function alterCollection(
+  query: Query,
+  tables: Tables,
+  domain: string,
+  name: string,
+  from: CollectionDefinition | undefined,
+  to: CollectionDefinition,
+): Promise<void> {
+  const table = tables.collection(domain, name)
+  // A follower may hold documents of it already.
+  if (from === undefined) await createCollection(query, table, domain, name)
+  for (const [field, type] of Object.entries(to.fields)) {
+    if (from !== undefined && Object.hasOwn(from.fields, field)) continue
+    await query(
+      `ALTER TABLE ${table} ADD COLUMN ${fieldColumn(field)} ${columnTypes[type]} GENERATED ALWAYS AS (${fieldExpression(field, type)}) STORED`,
+    )
+  }
+  for (const [index, definition] of Object.entries(to.indexes)) {
+    if (from !== undefined && Object.hasOwn(from.indexes, index)) continue
+    if (definition.unique && from !== undefined) await refuseDuplicates(query, table, name, index, to)
+    const columns = definition.fields.map((field) => `${fieldColumn(field)} NULLS FIRST`)
+    const where = indexCondition(postgres, definition)
+    await query(
+      definition.unique
+        ? `CREATE UNIQUE INDEX ${indexName(domain, name, index)} ON ${table} (${columns.join(', ')}) WHERE ${where}`
+        : `CREATE INDEX ${indexName(domain, name, index)} ON ${table} (${[...columns, 'id'].join(', ')}) WHERE ${where}`,
+    )
+  }
+}
+
+/** Names are cut at 63 bytes; a long one gets a hash instead of its end, so that two never become one. */
+function indexName(domain: string, collection: string, index: string): string {
+  const name = fullIndexName(domain, collection, index)
+  return name.length <= 65 ? name : `${name.slice(0, 44)}_${checksumOf(name).slice(0, 16)}"`
+}
+
+async function createCollection(query: Query, table: string, domain: string, name: string): Promise<void> {
+  await query(`CREATE TABLE IF NOT EXISTS ${table} (
+    id text COLLATE "C" PRIMARY KEY,
+    revision bigint NOT NULL,
+    at bigint NOT NULL,
+    commit_position bigint NOT NULL,
+    expires_at bigint,
+    data text,
+    checksum text NOT NULL
+  )`)
+  await query(`CREATE INDEX IF NOT EXISTS ${indexName(domain, name, '_revision')} ON ${table} (revision)`)
+  await query(
+    `CREATE INDEX IF NOT EXISTS ${indexName(domain, name, '_expiry')} ON ${table} (expires_at, id) WHERE expires_at IS NOT NULL`,
+  )
+}
+
+const columnTypes: Readonly<Record<FieldType, string>> = {
+  string: 'text COLLATE "C"',
+  number: 'double precision',
+  boolean: 'smallint',
+}
+
+/** The field's value, or null if it is missing or of another type: what `fieldValue` of the model says. */
+function fieldExpression(field: string, type: FieldType): string {
+  // Quoted, because a part named null would be no name.
+  const path = `'{${field
+    .split('.')
+    .map((part) => `"${part}"`)
+    .join(',')}}'`
+  const value = `data::json #>> ${path}`
+  const isType = `json_typeof(data::json #> ${path}) = '${type}'`
+  const result = {
+    string: value,
+    number: `(${value})::double precision`,
+    boolean: `CASE ${value} WHEN 'true' THEN 1 ELSE 0 END`,
+  }[type]
+  return `CASE WHEN ${isType} THEN ${result} END`
+}
+
+/** Finds two documents with one key before the index is made, to name them. */
+async function refuseDuplicates(
+  query: Query,
+  table: string,
+  collection: string,
+  name: string,
+  definition: CollectionDefinition,
+): Promise<void> {
+  const index = definition.indexes[name]
+  if (index === undefined) return
+  const holders = new Map<string, string>()
+  for (const [id, data] of await query(`SELECT id, data FROM ${table} WHERE data IS NOT NULL`)) {
+    const key: FieldValue[] | undefined = uniqueKey(definition, index, decodeValue(data as JsonText))
+    if (key === undefined) continue
+    const holder = holders.get(JSON.stringify(key))
+    if (holder !== undefined) throw duplicateKey(collection, name, [holder, String(id)])
+    holders.set(JSON.stringify(key), String(id))
+  }
+}

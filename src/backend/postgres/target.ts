@@ -1,0 +1,25 @@
+/** What a URL and the options say of a PostgreSQL store. */
+import { UnderpinError } from '../../error.ts'
+import type { PostgresOptions } from './postgres.ts'
+
+/** `schema` and `prepare` may stand in the URL; the driver is not told of them. */
+export function parseTarget(target: unknown, options: PostgresOptions) {
+  if (typeof target !== 'string')
+    return {
+      url: undefined,
+      schema: checkSchema(options.schema ?? 'underpin'),
+      isPrepared: options.prepare ?? true,
+    }
+  const url = new URL(target)
+  const schema = url.searchParams.get('schema') ?? options.schema ?? 'underpin'
+  const isPrepared = (url.searchParams.get('prepare') ?? String(options.prepare ?? true)) !== 'false'
+  url.searchParams.delete('schema')
+  url.searchParams.delete('prepare')
+  return { url: url.href, schema: checkSchema(schema), isPrepared }
+}
+
+function checkSchema(schema: string): string {
+  const bytes = Buffer.byteLength(schema)
+  if (bytes > 0 && bytes <= 63 && !schema.includes('\0')) return schema
+  throw new UnderpinError('invalid', `The schema name has ${bytes} bytes; PostgreSQL takes 1 to 63`)
+}

@@ -1,0 +1,124 @@
+import { randomBytes } from 'node:crypto'
+import pg from 'pg'
+import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
+import { postgres } from '../src/backend/postgres/postgres.ts'
+import { isUnderpinError, openStore, verifyDomain } from '../src/index.ts'
+
+const server = inject('postgres')
+const url = 'url' in server ? server.url : ''
+let admin: pg.Client
+let schema: string
+
+beforeEach(async ({ skip }) => {
+  skip('reason' in server, 'reason' in server ? server.reason : '')
+  schema = `t_${randomBytes(4).toString('hex')}`
+  admin = new pg.Client(url)
+  await admin.connect()
+})
+afterEach(async () => {
+  await admin?.query(`DROP SCHEMA IF EXISTS "${schema}" CASCADE`)
+  await admin?.end()
+})
+
+const withSetting = (setting: string) =>
+  `${url}?schema=${schema}&options=${encodeURIComponent(`-c ${setting}`)}`
+
+describe('a PostgreSQL session that ends under a commit', () => {
+  it('loses no acknowledged event, doubles none, and leaves no call unsettled', async () => {
+    const store = await openStore(`${url}?schema=${schema}&application_name=${schema}`, {
+      domains: { app: {} },
+    })
+    const app = store.domain('app')
+    const acknowledged: number[] = []
+    const failures: string[] = []
+    let next = 0
+    let isOver = false
+    const callers = Array.from({ length: 16 }, async () => {
+      while (!isOver) {
+        const n = next++
+        await app.log.append(`s-${n % 5}`, { type: 'tried', data: n }).then(
+          () => acknowledged.push(n),
+          (error) => failures.push(isUnderpinError(error) ? error.code : String(error)),
+        )
+      }
+    })
+    let killed = 0
+    for (let round = 0; round < 40; round++) {
+      const before = acknowledged.length
+      while (acknowledged.length < before + 20) await new Promise((resolve) => setImmediate(resolve))
+      const { rows } = await admin.query(
+        'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1',
+        [schema],
+      )
+      killed += rows.length
+    }
+    isOver = true
+    await Promise.all(callers)
+    const found: number[] = []
+    for (let stream = 0; stream < 5; stream++)
+      for await (const { data } of app.log.events(`s-${stream}`)) found.push(data as number)
+    const [backend] = store.backends.values()
+    const { isSound } = await verifyDomain(backend as never, 'app')
+    await store.close()
+    const kept = new Set(found)
+    const lost = acknowledged.filter((n) => !kept.has(n)).length
+    const doubled = found.length - kept.size
+    console.log(
+      `${killed} sessions ended under ${next} appends: acknowledged ${acknowledged.length}, lost ${lost}, doubled ${doubled}, failed ${failures.length} (${[...new Set(failures)]})`,
+    )
+    expect({ lost, doubled, isSound }).toEqual({ lost: 0, doubled: 0, isSound: true })
+    expect(failures.filter((code) => code !== 'unknown' && code !== 'unavailable')).toEqual([])
+    // Whoever was told that nothing was written was told the truth.
+    expect(kept.size).toBeLessThanOrEqual(
+      acknowledged.length + failures.filter((code) => code === 'unknown').length,
+    )
+  }, 60_000)
+})
+
+describe('a PostgreSQL server', () => {
+  it('that may only be read is refused', async () => {
+    const opened = openStore(withSetting('default_transaction_read_only=on'), { domains: {} })
+    await expect(opened).rejects.toMatchObject({ code: 'unsupported' })
+  })
+
+  it('with another default isolation is refused, with what to do', async () => {
+    const opened = openStore(withSetting('default_transaction_isolation=serializable'), { domains: {} })
+    await expect(opened).rejects.toMatchObject({
+      code: 'unsupported',
+      hint: expect.stringContaining('ALTER ROLE'),
+    })
+  })
+
+  it('that answers before the disk has it is not called durable', async () => {
+    const store = await openStore(withSetting('synchronous_commit=off'), { domains: {} })
+    expect([...store.backends.values()][0]?.supports.durability).toBe('process')
+    await store.close()
+  })
+
+  it('that is not there is out of reach, and the password is masked', async () => {
+    const opened = openStore('postgres://ada:hunter2@127.0.0.1:1/app', { domains: {} })
+    const error = await opened.catch((found: unknown) => found)
+    expect(error).toMatchObject({ code: 'unavailable' })
+    expect(String((error as Error).message)).not.toContain('hunter2')
+  })
+})
+
+describe('a schema', () => {
+  it('may have any name that PostgreSQL takes, and no longer one', async () => {
+    const odd = `${schema} "quoted" Größe`
+    const store = await openStore(postgres(url, { schema: odd }), { domains: { app: {} } })
+    await store.domain('app').log.append('s', { type: 't', data: 1 })
+    await store.close()
+    await admin.query(`DROP SCHEMA "${odd.replaceAll('"', '""')}" CASCADE`)
+    expect(() => postgres(url, { schema: 'ü'.repeat(32) })).toThrow(/64 bytes/)
+  })
+
+  it('is migrated once by processes that start together', async () => {
+    const opening = Array.from({ length: 5 }, () =>
+      openStore(`${url}?schema=${schema}`, { domains: { app: { collections: { things: {} } } } }),
+    )
+    const stores = await Promise.all(opening)
+    expect(await stores[0]?.domain('app').head()).toBe(1)
+    await Promise.all(stores.map((store) => store.close()))
+  })
+})
