@@ -74,6 +74,8 @@ export class PostgresBackend implements Backend {
     watch: 'poll',
     limits: {},
   }
+  /** As messages name it; they mask the password. */
+  readonly #place: string
   readonly #tables: Tables
   readonly #open: () => Database
   readonly #clock: Clock
@@ -90,6 +92,7 @@ export class PostgresBackend implements Backend {
 
   constructor(target: string | PgPool | PGliteLike, options: PostgresOptions) {
     const { url, schema, isPrepared } = parseTarget(target, options)
+    this.#place = url ?? 'The PostgreSQL server'
     this.#tables = new Tables(schema)
     this.#clock = options.clock ?? systemClock
     this.#pollMs = options.pollMs ?? 50
@@ -110,7 +113,7 @@ export class PostgresBackend implements Backend {
       this.#database = database
     } catch (error) {
       await database.close()
-      throw translate(error, this.name)
+      throw translate(error, this.#place)
     }
   }
 
@@ -451,7 +454,7 @@ export class PostgresBackend implements Backend {
     try {
       return await run(this.#database)
     } catch (error) {
-      throw translate(error, this.name)
+      throw translate(error, this.#place)
     }
   }
 }
