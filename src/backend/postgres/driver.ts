@@ -60,7 +60,7 @@ export function fromPool(pool: PgPool, { isPrepared }: Pick<PoolOptions, 'isPrep
     text,
     values,
     rowMode: 'array',
-    types: numbers,
+    types: parsers,
   })
   return {
     query: async (text, parameters) => (await pool.query(configOf(text, parameters))).rows,
@@ -115,12 +115,23 @@ function loadPg(): PgModule {
 }
 
 const int8 = 20
-/** Positions and times are below 2^53, so `bigint` columns can be numbers. */
-const numbers = {
-  getTypeParser(oid: number, format: string) {
-    return oid === int8 ? Number : loadPg().types.getTypeParser(oid, format)
-  },
+type Parser = (value: string) => unknown
+
+/** Positions and times are below 2^53, so `bigint` columns can be numbers. Asked for each column of each answer: kept. */
+class Parsers {
+  readonly #known = new Map<string, Parser>([[`${int8} text`, Number]])
+
+  readonly getTypeParser = (oid: number, format = 'text'): Parser => {
+    const name = `${oid} ${format}`
+    const known = this.#known.get(name)
+    if (known !== undefined) return known
+    const parser = loadPg().types.getTypeParser(oid, format)
+    this.#known.set(name, parser)
+    return parser
+  }
 }
+
+const parsers = new Parsers()
 
 /** The part of a PGlite instance that is used. */
 export interface PGliteLike {
