@@ -37,16 +37,15 @@ async function* gitOutput(repo: string, args: readonly string[]): AsyncGenerator
   git.stderr.setEncoding('utf8').on('data', (text: string) => {
     complaint += text
   })
-  const ended = new Promise<number | null>((resolve, reject) => {
+  const ended = new Promise<number | null | NodeJS.ErrnoException>((resolve) => {
     git.on('close', resolve)
-    git.on('error', (error: NodeJS.ErrnoException) =>
-      reject(error.code === 'ENOENT' ? new UsageError('git is not installed, or not in PATH.') : error),
-    )
+    git.on('error', resolve)
   })
-  // Handled here too: the output may end before anybody awaits the rejection.
-  ended.catch(() => {})
   yield* git.stdout
-  if ((await ended) !== 0) throw new UsageError(complaint.trim() || `git ${args[0]} failed`)
+  const result = await ended
+  if (result instanceof Error)
+    throw result.code === 'ENOENT' ? new UsageError('git is not installed, or not in PATH.') : result
+  if (result !== 0) throw new UsageError(complaint.trim() || `git ${args[0]} failed`)
 }
 
 /** The commit that HEAD names now: everything is read from there, so that work in the repository disturbs nothing. */

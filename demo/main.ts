@@ -107,8 +107,7 @@ async function writeAll(history: History, plan: Plan, url: string): Promise<Rema
     await Promise.all(writers.map((writer) => writer.ready()))
     const began = performance.now()
     const [victim, others] = [writers[busiest] as Writer, writers.filter((_, i) => i !== busiest)]
-    const othersFinished = Promise.all(others.map((writer) => writer.finished()))
-    othersFinished.catch(() => {})
+    const othersFinished = Promise.allSettled(others.map((writer) => writer.finished()))
     for (const writer of others) writer.go()
     await victim.goAndDie(Math.floor(victim.job.items / 2))
     const remains = await examine(history, plan.order, victim.job, victim.acknowledged)
@@ -119,7 +118,8 @@ async function writeAll(history: History, plan: Plan, url: string): Promise<Rema
     const successor = new Writer({ ...victim.job, isDoomed: false })
     writers.push(successor)
     successor.go()
-    await Promise.all([othersFinished, successor.finished()])
+    await successor.finished()
+    for (const result of await othersFinished) if (result.status === 'rejected') throw result.reason
     printWritten(plan, writers, performance.now() - began, commitsAtOnce)
     return remains
   } finally {

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { existsSync, readFileSync, watch, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, truncateSync, watch, writeFileSync } from 'node:fs'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { afterAll, describe, expect, it } from 'vitest'
 import { openStore } from '../src/index.ts'
@@ -144,6 +144,19 @@ describe('an export', () => {
     writeFileSync(cli.path('mixed.ndjson.part.state'), JSON.stringify(state))
     for (const store of [first, second])
       expect(cli.run(['export', 'mixed.ndjson', ...store, '--resume']).code).toBe(2)
+  })
+
+  it('is not gone on with when less of it is there than its state says', async () => {
+    const store = large()
+    const child = cli.start(['export', 'short.out', ...store])
+    const end = ended(child)
+    await appeared('short.out.part.state', 2)
+    child.kill('SIGKILL')
+    await end
+    truncateSync(cli.path('short.out.part'), 10)
+    expect(cli.run(['export', 'short.out', ...store, '--resume']).code).toBe(4)
+    expect(existsSync(cli.path('short.out'))).toBe(false)
+    expect(cli.run(['export', 'short.out', ...store, '--yes']).code).toBe(0)
   })
 
   it('that is interrupted says how to go on', async () => {

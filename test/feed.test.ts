@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { openBackend, openStore } from '../src/index.ts'
 import { collect, open, placed, places, time } from './shop.ts'
 
 describe.each(places)('the feed on %s', (_name, at) => {
@@ -60,6 +61,16 @@ describe.each(places)('the feed on %s', (_name, at) => {
     await store.close()
     expect(await closed).toEqual([])
     expect(await collect(store.domain('chat').follow({ signal: AbortSignal.abort() }))).toEqual([])
+  })
+
+  it('is followed again on a backend that was closed and opened', async () => {
+    const place = at()()
+    const backend = typeof place === 'string' ? await openBackend(place) : place
+    await backend.open()
+    await backend.close()
+    await using store = await openStore(backend, { domains: { chat: {} } })
+    await store.domain('chat').log.append('s', { type: 'said', data: 1 })
+    expect((await store.domain('chat').follow().next()).value).toMatchObject({ kind: 'event', data: 1 })
   })
 
   it.each([Number.NaN, -1, 1.5, '3'])(

@@ -44,6 +44,27 @@ describe.each(handles)("a caller's own handle of %s", (_name, open, reason) => {
     app: { collections: { things: { fields: { n: 'number' }, indexes: { by_n: { fields: ['n'] } } } } },
   } as const
 
+  it('gives every backend on it what another of them wrote', async ({ skip }) => {
+    const handle = given(skip)
+    const [one, other] = [
+      await openStore(sqlite(handle), { domains }),
+      await openStore(sqlite(handle), { domains }),
+    ]
+    const [write, read] = [one.domain('app').documents('things'), other.domain('app').documents('things')]
+    for (const n of [1, 2]) {
+      await write.put('t', { n })
+      expect((await read.get('t'))?.value).toEqual({ n })
+    }
+    await Promise.all([one.close(), other.close()])
+    handle.close()
+  })
+
+  it('is refused when it is of a database in memory, which would be called durable', async ({ skip }) => {
+    const handle = open === undefined ? skip(reason) : open(':memory:')
+    await expect(openStore(sqlite(handle), { domains })).rejects.toMatchObject({ code: 'unsupported' })
+    handle.close()
+  })
+
   it('is a store like any other, and stays open when the store closes', async ({ skip }) => {
     const handle = given(skip)
     handle.exec('CREATE TABLE customers (id INTEGER PRIMARY KEY); INSERT INTO customers VALUES (1)')

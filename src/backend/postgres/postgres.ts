@@ -4,7 +4,7 @@ import { UnderpinError } from '../../error.ts'
 import type { Change } from '../../model/change.ts'
 import { type CollectionDefinition, definitionsCollection, plainCollection } from '../../model/collection.ts'
 import { DigestSum } from '../../model/digest.ts'
-import { type Fence, type Role, sameFence, vacantFence } from '../../model/fence.ts'
+import { type Fence, sameFence, vacantFence } from '../../model/fence.ts'
 import type { Page } from '../../model/page.ts'
 import type { Position } from '../../model/position.ts'
 import { Heads } from '../async.ts'
@@ -19,6 +19,7 @@ import {
   planApply,
   planCommits,
 } from '../plan.ts'
+import { fenceColumns, toFence } from '../sql/record.ts'
 import { Wake } from '../wake.ts'
 import {
   type Database,
@@ -382,19 +383,10 @@ export class PostgresBackend implements Backend {
 
   async #fence(query: Query, domain: string, lock = ''): Promise<Fence> {
     const [row] = await query(
-      `SELECT role, epoch, head, digest, incarnation, successor FROM ${this.#tables.fences} WHERE domain = $1 ${lock}`,
+      `SELECT ${fenceColumns} FROM ${this.#tables.fences} WHERE domain = $1 ${lock}`,
       [domain],
     )
-    if (row === undefined) return vacantFence
-    const [role, epoch, head, digest, incarnation, successor] = row as [
-      Role,
-      number,
-      number,
-      string,
-      string,
-      string | null,
-    ]
-    return { role, epoch, head, digest, incarnation, successor }
+    return toFence(row)
   }
 
   #view(domain: string, head: Position): PostgresView {

@@ -3,16 +3,10 @@
  * needs; what is not known yet is noted, fetched together, and the plan is made again. So no second piece of code has to
  * know what a plan depends on.
  */
-import {
-  type CollectionDefinition,
-  definitionsCollection,
-  type FieldValue,
-  plainCollection,
-  systemCollections,
-} from '../../model/collection.ts'
-import { decodeValue, type JsonText } from '../../model/value.ts'
+import { type CollectionDefinition, definitionsCollection, type FieldValue } from '../../model/collection.ts'
 import { HeadCache } from '../cache.ts'
 import { fieldColumn } from '../sql/name.ts'
+import { toDefinitions } from '../sql/record.ts'
 import { indexCondition, toSql } from '../sql/scan.ts'
 import type { Held, View } from '../stage.ts'
 import type { Query } from './driver.ts'
@@ -101,13 +95,7 @@ export class PostgresView implements View {
     if (this.#definitions !== undefined) return this.#definitions
     const table = this.#tables.collection(this.#domain, definitionsCollection)
     const rows = await query(`SELECT id, data FROM ${table} WHERE data IS NOT NULL`)
-    const declared = rows.map(
-      ([id, data]) => [String(id), decodeValue(data as JsonText) as CollectionDefinition] as const,
-    )
-    this.#definitions = new Map([
-      ...systemCollections.map((name) => [name, plainCollection] as const),
-      ...declared,
-    ])
+    this.#definitions = toDefinitions(rows)
     return this.#definitions
   }
 

@@ -8,14 +8,13 @@ import type { Document, Tombstone } from '../../model/document.ts'
 import type { Event } from '../../model/event.ts'
 import type { Fence } from '../../model/fence.ts'
 import type { Plan } from '../plan.ts'
+import { documentColumns, eventColumns, pushDocument, pushEvent } from '../sql/record.ts'
 import type { SqlValue } from '../sql/scan.ts'
 import type { Parameter, Query } from './driver.ts'
 import type { Tables } from './table.ts'
 
 const eventTypes = ['bigint', 'text', 'bigint', 'text', 'bigint', 'bigint', 'text', 'text', 'text']
 const documentTypes = ['bigint', 'text', 'bigint', 'bigint', 'bigint', 'text', 'text']
-const eventColumns = 'position, stream, seq, type, at, commit_position, meta, data, checksum'
-const documentColumns = 'revision, id, at, commit_position, expires_at, data, checksum'
 
 /** True if it was written; false if the fence is not what the plan was made for. */
 export async function writePlan(
@@ -31,12 +30,12 @@ export async function writePlan(
   const parameters: Parameter[] = [domain, fence.epoch, fence.head, plan.head, plan.digest.toString()]
   const { events, documents } = sort(plan.changes)
   if (events.length > 0) {
-    const source = unnest(parameters, eventTypes, events.map(eventValues))
+    const source = unnest(parameters, eventTypes, events, pushEvent)
     parts.push(`e AS (INSERT INTO ${tables.events(domain)} (${eventColumns}) SELECT u.* FROM g, ${source})`)
   }
   let number = 0
   for (const [collection, changed] of documents) {
-    const source = unnest(parameters, documentTypes, [...changed.values()].map(documentValues))
+    const source = unnest(parameters, documentTypes, [...changed.values()], pushDocument)
     parts.push(
       `d${number++} AS (INSERT INTO ${tables.collection(domain, collection)} AS t (${documentColumns}) SELECT u.* FROM g, ${source} ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, at = excluded.at, commit_position = excluded.commit_position, expires_at = excluded.expires_at, data = excluded.data, checksum = excluded.checksum)`,
     )
@@ -83,25 +82,19 @@ function sort(changes: readonly Change[]) {
   return { events, documents }
 }
 
-/** Rows as one array for each column. */
-function unnest(
+/** Records as one array for each column. */
+function unnest<R>(
   parameters: Parameter[],
   columnTypes: readonly string[],
-  rows: readonly SqlValue[][],
+  records: readonly R[],
+  push: (values: SqlValue[], record: R) => void,
 ): string {
   const first = parameters.length + 1
-  for (let column = 0; column < columnTypes.length; column++)
-    parameters.push(rows.map((row) => row[column] as SqlValue))
+  const width = columnTypes.length
+  const values: SqlValue[] = []
+  for (const record of records) push(values, record)
+  for (let column = 0; column < width; column++)
+    parameters.push(records.map((_, row) => values[row * width + column] as SqlValue))
   const arrays = columnTypes.map((type, column) => `$${first + column}::${type}[]`)
   return `unnest(${arrays.join(', ')}) AS u`
-}
-
-function eventValues({ position, stream, seq, type, at, commit, meta, data, checksum }: Event): SqlValue[] {
-  return [position, stream, seq, type, at, commit, meta, data, checksum]
-}
-
-function documentValues(change: Document | Tombstone): SqlValue[] {
-  const { position, id, at, commit, checksum } = change
-  if (change.kind === 'tombstone') return [position, id, at, commit, null, null, checksum]
-  return [position, id, at, commit, change.expiresAt, change.data, checksum]
 }

@@ -1,15 +1,41 @@
 /** Rows as records and back. */
 import type { Change } from '../../model/change.ts'
 import { verifyChange } from '../../model/change.ts'
+import { type CollectionDefinition, plainCollection, systemCollections } from '../../model/collection.ts'
 import type { Document, Tombstone } from '../../model/document.ts'
 import type { Event } from '../../model/event.ts'
-import type { JsonText } from '../../model/value.ts'
+import { type Fence, type Role, vacantFence } from '../../model/fence.ts'
+import { decodeValue, type JsonText } from '../../model/value.ts'
 import type { SqlValue } from './scan.ts'
 
 export const eventColumns = 'position, stream, seq, type, at, commit_position, meta, data, checksum'
 export const documentColumns = 'revision, id, at, commit_position, expires_at, data, checksum'
 
+export const fenceColumns = 'role, epoch, head, digest, incarnation, successor'
+
 type Row = readonly unknown[]
+
+/** The fence of a row of `fenceColumns`; that of a domain which was never here if there is no row. */
+export function toFence(row: Row | undefined): Fence {
+  if (row === undefined) return vacantFence
+  const [role, epoch, head, digest, incarnation, successor] = row as [
+    Role,
+    number,
+    number,
+    string,
+    string,
+    string | null,
+  ]
+  return { role, epoch, head, digest, incarnation, successor }
+}
+
+/** All collections of a domain, from the rows (id, data) of its declarations. */
+export function toDefinitions(rows: readonly Row[]): ReadonlyMap<string, CollectionDefinition> {
+  const definitions = new Map(systemCollections.map((name) => [name, plainCollection]))
+  for (const [id, data] of rows)
+    definitions.set(String(id), decodeValue(data as JsonText) as CollectionDefinition)
+  return definitions
+}
 
 /** Adds the values of an event's row, in the order of `eventColumns`. */
 export function pushEvent(values: SqlValue[], event: Event): void {

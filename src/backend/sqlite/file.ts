@@ -59,6 +59,14 @@ function foldAndClose(connection: Connection): void {
 /** Prepares a caller's handle: the tables of others in the same database are none of our business. */
 export function adoptHandle(connection: Connection, durability: SqliteDurability): Connection {
   return guarded('the SQLite handle', () => {
+    if (connection.prepare('PRAGMA database_list').rows()[0]?.[2] === '')
+      throw new UnderpinError(
+        'unsupported',
+        'The SQLite handle is of a database in memory, which nothing outlives',
+        {
+          hint: 'Give "sqlite::memory:" instead, which says so, or a handle of a file.',
+        },
+      )
     whileBusy(() => prepareConnection(connection, durability, false))
     return connection
   })

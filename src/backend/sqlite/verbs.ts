@@ -27,7 +27,16 @@ import {
   planCommits,
 } from '../plan.ts'
 import { collectionTable, eventsTable } from '../sql/name.ts'
-import { documentColumns, eventColumns, pushDocument, pushEvent, toDocument, toEvent } from '../sql/record.ts'
+import {
+  documentColumns,
+  eventColumns,
+  fenceColumns,
+  pushDocument,
+  pushEvent,
+  toDocument,
+  toEvent,
+  toFence,
+} from '../sql/record.ts'
 import { type SqlValue, scanSql } from '../sql/scan.ts'
 import type { Connection, Statement } from './driver.ts'
 import { isBusy, isFatal, translate } from './error.ts'
@@ -42,7 +51,6 @@ const joinedColumns = documentColumns
   .split(', ')
   .map((column) => `d.${column}`)
   .join(', ')
-const fenceColumns = 'role, epoch, head, digest, incarnation, successor'
 
 export class SqliteVerbs implements SyncBackend {
   readonly #place: string
@@ -326,17 +334,9 @@ export class SqliteVerbs implements SyncBackend {
   }
 
   #fence(domain: string): Fence {
-    const row = this.#statement(`SELECT ${fenceColumns} FROM underpin_fences WHERE domain = ?`).row(domain)
-    if (row === undefined) return vacantFence
-    const [role, epoch, head, digest, incarnation, successor] = row as [
-      Role,
-      number,
-      number,
-      string,
-      string,
-      string | null,
-    ]
-    return { role, epoch, head, digest, incarnation, successor }
+    return toFence(
+      this.#statement(`SELECT ${fenceColumns} FROM underpin_fences WHERE domain = ?`).row(domain),
+    )
   }
 
   /** The view of a domain, valid at its head. */

@@ -1,14 +1,8 @@
 /** What a SQLite database holds of one domain, for planning commits: asked for once, then remembered. */
-import {
-  type CollectionDefinition,
-  definitionsCollection,
-  type FieldValue,
-  plainCollection,
-  systemCollections,
-} from '../../model/collection.ts'
-import { decodeValue, type JsonText } from '../../model/value.ts'
+import { type CollectionDefinition, definitionsCollection, type FieldValue } from '../../model/collection.ts'
 import { HeadCache } from '../cache.ts'
 import { collectionTable, eventsTable, fieldColumn } from '../sql/name.ts'
+import { toDefinitions } from '../sql/record.ts'
 import { indexCondition, type SqlValue } from '../sql/scan.ts'
 import type { Held, View } from '../stage.ts'
 import { sqlite } from './table.ts'
@@ -20,7 +14,7 @@ export class SqliteView implements View {
   readonly cache = new HeadCache()
   readonly #domain: string
   readonly #rows: Rows
-  #definitions: Map<string, CollectionDefinition> | undefined
+  #definitions: ReadonlyMap<string, CollectionDefinition> | undefined
   readonly #seqSql: string
 
   constructor(domain: string, rows: Rows) {
@@ -74,14 +68,11 @@ export class SqliteView implements View {
   /** All collections of the domain. */
   definitions(): ReadonlyMap<string, CollectionDefinition> {
     if (this.#definitions !== undefined) return this.#definitions
-    const definitions = new Map(systemCollections.map((name) => [name, plainCollection]))
     const rows = this.#rows(
       `SELECT id, data FROM ${collectionTable(this.#domain, definitionsCollection)} WHERE data IS NOT NULL`,
     )
-    for (const [id, data] of rows)
-      definitions.set(String(id), decodeValue(data as JsonText) as CollectionDefinition)
-    this.#definitions = definitions
-    return definitions
+    this.#definitions = toDefinitions(rows)
+    return this.#definitions
   }
 
   /** Whether a collection is known to be declared, without asking the database. */
