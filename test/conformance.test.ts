@@ -101,7 +101,7 @@ describe.each(Object.keys(subjects))('%s', (name) => {
   const missing = needsServer.test(name) && 'reason' in server ? server.reason : undefined
   beforeAll(async () => {
     if (missing === undefined) backend = await subject.open()
-  })
+  }, 60_000)
   afterAll(() => backend?.close())
 
   for (const law of laws) {

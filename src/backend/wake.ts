@@ -18,8 +18,11 @@ export class Wake {
     this.#due.abort()
   }
 
-  async next(clock: Clock, ms: number): Promise<void> {
+  /** Whether it was woken. */
+  async next(clock: Clock, ms: number): Promise<boolean> {
     await sleep(clock, ms, AbortSignal.any([this.#due.signal, this.#over]))
+    const isWoken = this.#due.signal.aborted
     this.#due = new AbortController()
+    return isWoken
   }
 }

@@ -2,8 +2,9 @@
 import { createRequire } from 'node:module'
 import { UnderpinError } from '../../error.ts'
 import type { SqlValue } from '../sql/scan.ts'
+import { ArrayParameter } from './array.ts'
 
-export type Parameter = SqlValue | readonly SqlValue[]
+export type Parameter = SqlValue | ArrayParameter
 export type Row = readonly unknown[]
 
 /** Runs a statement; rows are arrays of column values, `bigint` columns numbers. */
@@ -11,8 +12,19 @@ export type Query = (text: string, parameters?: readonly Parameter[]) => Promise
 
 export interface Database {
   readonly query: Query
-  /** Runs work in a transaction: committed when it returns, rolled back when it throws. */
-  transaction<T>(work: (query: Query) => Promise<T>): Promise<T>
+  /**
+   * Runs work in a transaction: committed when it returns, rolled back when it throws. A first statement, without
+   * parameters, goes with the beginning in one round trip; work is given its rows.
+   */
+  transaction<T>(work: (query: Query, rows: readonly Row[]) => Promise<T>, first?: string): Promise<T>
+  /** Opens a session of its own that hears notifications. Undefined where there is no other process to hear from. */
+  readonly listen?: (onNotify: (channel: string) => void, onLost: () => void) => Promise<Listening>
+  close(): Promise<void>
+}
+
+/** A session that hears notifications. */
+export interface Listening {
+  add(channel: string): Promise<void>
   close(): Promise<void>
 }
 
@@ -21,6 +33,19 @@ export interface PgPool {
   query(config: object): Promise<{ rows: unknown[][] }>
   connect(): Promise<PgClient>
   end(): Promise<void>
+  /** What the pool makes its clients of; without them nobody can listen beside it. */
+  readonly Client?: new (
+    options: never,
+  ) => PgListener
+  readonly options?: object
+}
+
+interface PgListener {
+  connect(): Promise<unknown>
+  query(text: string): Promise<unknown>
+  end(): Promise<void>
+  on(event: 'notification', run: (message: { channel: string }) => void): unknown
+  on(event: 'error' | 'end', run: () => void): unknown
 }
 
 interface PgClient {
@@ -43,6 +68,9 @@ export interface PoolOptions {
 
 const require = createRequire(import.meta.url)
 
+/** A process that stops between two statements would hold its locks for ever: the server ends it after ten seconds. */
+const begin = 'BEGIN; SET LOCAL idle_in_transaction_session_timeout = 10000; '
+
 /** Opens a pool for a URL; `driver-missing` if `pg` is not installed. */
 export function openPool(url: string, options: PoolOptions): Database {
   const { Pool } = loadPg()
@@ -58,24 +86,27 @@ export function fromPool(pool: PgPool, { isPrepared }: Pick<PoolOptions, 'isPrep
   const configOf = (text: string, values: readonly Parameter[] = []) => ({
     ...(isPrepared ? { name: nameOf(names, text) } : {}),
     text,
-    values,
+    values: values.map((value) => (value instanceof ArrayParameter ? value.toBinary() : value)),
     rowMode: 'array',
     types: parsers,
   })
   return {
     query: async (text, parameters) => (await pool.query(configOf(text, parameters))).rows,
-    async transaction(work) {
+    async transaction(work, first) {
       const client = await pool.connect()
       // A connection that dies says so on its own too, and an error that nobody listens to ends the process.
       const onError = () => {}
       client.on('error', onError)
       let isBroken = true
       try {
-        await client.query('BEGIN')
+        const begun = await client.query({ text: `${begin}${first ?? ''}`, rowMode: 'array', types: parsers })
+        // One result for each statement.
+        const rows = first === undefined ? [] : (begun as unknown as { rows: unknown[][] }[]).at(-1)?.rows
         let result: Awaited<ReturnType<typeof work>>
         try {
           result = await work(
             async (text, parameters) => (await client.query(configOf(text, parameters))).rows,
+            rows ?? [],
           )
         } catch (error) {
           await client.query('ROLLBACK').then(() => (isBroken = false))
@@ -89,9 +120,34 @@ export function fromPool(pool: PgPool, { isPrepared }: Pick<PoolOptions, 'isPrep
         client.release(isBroken)
       }
     },
+    ...(pool.Client === undefined || pool.options === undefined ? {} : { listen: listenBeside(pool) }),
     async close() {},
   }
 }
+
+/** Not a client of the pool: that would be one less for everybody else, for as long as somebody watches. */
+const listenBeside =
+  ({ Client, options }: PgPool): NonNullable<Database['listen']> =>
+  async (onNotify, onLost) => {
+    if (Client === undefined) throw new TypeError('This pool does not say what its clients are')
+    const client = new Client(options as never)
+    let isOver = false
+    const end = () => {
+      if (!isOver) onLost()
+      isOver = true
+    }
+    client.on('error', end)
+    client.on('end', end)
+    client.on('notification', ({ channel }) => onNotify(channel))
+    await client.connect()
+    return {
+      add: async (channel) => void (await client.query(`LISTEN "${channel}"`)),
+      close() {
+        isOver = true
+        return client.end()
+      },
+    }
+  }
 
 /** The same text has the same name in every session of this process. */
 function nameOf(names: Map<string, string>, text: string): string {
@@ -143,11 +199,18 @@ export interface PGliteLike {
 export function fromPGlite(instance: PGliteLike): Database {
   const on = (target: Pick<PGliteLike, 'query'>): Query => {
     const options = { rowMode: 'array', parsers: { [int8]: Number } }
-    return async (text, parameters = []) => (await target.query(text, [...parameters], options)).rows as Row[]
+    return async (text, parameters = []) => {
+      const values = parameters.map((value) => (value instanceof ArrayParameter ? [...value.values] : value))
+      return (await target.query(text, values, options)).rows as Row[]
+    }
   }
   return {
     query: on(instance),
-    transaction: (work) => instance.transaction((tx) => work(on(tx))) as ReturnType<typeof work>,
+    transaction: (work, first) =>
+      instance.transaction(async (tx) => {
+        const query = on(tx)
+        return work(query, first === undefined ? [] : await query(first))
+      }) as ReturnType<typeof work>,
     async close() {},
   }
 }

@@ -24,6 +24,13 @@ const passing = /^(?:40001|40P01|55P03|57014|57P0[0-5]|53[0-9A-Z]{3}|08[0-9A-Z]{
 const missing = /^(?:3F000|42P01)$/
 const denied = '42501'
 
+/** Whether asking again can bring no other answer. */
+export function isLasting(error: unknown): boolean {
+  if (isUnderpinError(error)) return true
+  const state = stateOf(error)
+  return state !== undefined && !passing.test(state)
+}
+
 export function translate(error: unknown, place: string): unknown {
   if (isUnderpinError(error)) return error
   const because = error instanceof Error ? error.message : String(error)

@@ -2,24 +2,13 @@
 import { type Clock, systemClock } from '../../clock.ts'
 import { UnderpinError } from '../../error.ts'
 import type { Change } from '../../model/change.ts'
-import { type CollectionDefinition, definitionsCollection, plainCollection } from '../../model/collection.ts'
-import { DigestSum } from '../../model/digest.ts'
+import type { CollectionDefinition } from '../../model/collection.ts'
 import { type Fence, sameFence, vacantFence } from '../../model/fence.ts'
 import type { Page } from '../../model/page.ts'
 import type { Position } from '../../model/position.ts'
 import { Heads } from '../async.ts'
 import type { Backend, CallOptions, Supports } from '../backend.ts'
-import {
-  type Base,
-  checkAuthority,
-  checkFollower,
-  declaredIn,
-  inPartsAsync,
-  type Plan,
-  planApply,
-  planCommits,
-} from '../plan.ts'
-import { fenceColumns, toFence } from '../sql/record.ts'
+import { checkAuthority, checkFollower, inPartsAsync, type Plan, planApply, planCommits } from '../plan.ts'
 import { Wake } from '../wake.ts'
 import {
   type Database,
@@ -30,13 +19,15 @@ import {
   type PgPool,
   type Query,
 } from './driver.ts'
-import { isRefusal, translate } from './error.ts'
-import { getDocument, getDocuments, readChanges, readStream, scanCollection } from './read.ts'
+import { translate } from './error.ts'
+import { lockFence, readFence, toFenceRow } from './fence-row.ts'
+import { Gets } from './gets.ts'
+import { Hints } from './hints.ts'
+import { getDocuments, readChanges, readStream, scanCollection } from './read.ts'
 import { prepareSchema } from './schema.ts'
-import { alterCollection, createDomain, dropDomain, Tables } from './table.ts'
+import { createDomain, dropDomain, Tables } from './table.ts'
 import { parseTarget } from './target.ts'
-import { PostgresView } from './view.ts'
-import { clearForUnique, writePlan } from './write.ts'
+import { baseOf, type Make, Writer } from './writer.ts'
 
 export interface PostgresOptions {
   /** The schema that holds everything; `underpin` if left out. At most 63 bytes. */
@@ -45,7 +36,9 @@ export interface PostgresOptions {
   readonly poolSize?: number
   /** Whether statements are prepared; switch it off behind a pooler that hands out sessions by transaction. */
   readonly prepare?: boolean
-  /** Milliseconds between looks for commits of other processes, while somebody watches; 50 if left out. */
+  /** Whether processes tell each other of commits by `NOTIFY`; as `prepare` if left out, because poolers do not pass it on. */
+  readonly notify?: boolean
+  /** Milliseconds between looks for commits of other processes, while somebody watches and no notification comes; 50 if left out. */
   readonly pollMs?: number
   readonly clock?: Clock
 }
@@ -60,9 +53,6 @@ export function postgres(
 ): PostgresBackend {
   return new PostgresBackend(target, options)
 }
-
-/** Groups that go under the lock at once after writers met: optimism has just been shown to be wrong. */
-const lockedGroups = 16
 
 export class PostgresBackend implements Backend {
   readonly name = 'postgres'
@@ -82,21 +72,20 @@ export class PostgresBackend implements Backend {
   readonly #clock: Clock
   readonly #pollMs: number
   readonly #heads = new Heads()
-  readonly #views = new Map<string, PostgresView>()
-  /** The fences as this process last saw them: what it plans for, and what a write is guarded by. */
-  readonly #fences = new Map<string, Fence>()
-  readonly #contended = new Map<string, number>()
-  /** Writes of one domain follow one another: each is planned on what the one before left. */
-  readonly #turns = new Map<string, Promise<unknown>>()
+  readonly #writers = new Map<string, Writer>()
+  readonly #gets = new Map<string, Gets>()
+  readonly #mayNotify: boolean
+  #hints: Hints | undefined
   #database: Database | undefined
   #closing = new AbortController()
 
   constructor(target: string | PgPool | PGliteLike, options: PostgresOptions) {
-    const { url, schema, isPrepared } = parseTarget(target, options)
+    const { url, schema, isPrepared, mayNotify } = parseTarget(target, options)
     this.#place = url ?? 'The PostgreSQL server'
     this.#tables = new Tables(schema)
     this.#clock = options.clock ?? systemClock
     this.#pollMs = options.pollMs ?? 50
+    this.#mayNotify = mayNotify
     this.#open = () => {
       if (url !== undefined) return openPool(url, { size: options.poolSize ?? 10, isPrepared })
       if ('connect' in (target as object)) return fromPool(target as PgPool, { isPrepared })
@@ -110,7 +99,9 @@ export class PostgresBackend implements Backend {
     const database = this.#open()
     try {
       const durability = await prepareSchema(database, this.#tables)
-      this.supports = { ...this.supports, durability }
+      const isHinted = this.#mayNotify && database.listen !== undefined
+      this.supports = { ...this.supports, durability, watch: isHinted ? 'push' : 'poll' }
+      this.#hints = isHinted ? this.#makeHints(database) : undefined
       this.#database = database
     } catch (error) {
       await database.close()
@@ -123,7 +114,8 @@ export class PostgresBackend implements Backend {
     const database = this.#database
     if (database === undefined) return
     this.#database = undefined
-    await Promise.allSettled([...this.#turns.values()])
+    await Promise.allSettled([...this.#writers.values()].map((writer) => writer.settled()))
+    await this.#hints?.close()
     await database.close()
   }
 
@@ -135,7 +127,7 @@ export class PostgresBackend implements Backend {
   }
 
   fence(domain: string, options?: CallOptions): Promise<Fence> {
-    return this.#call(options, ({ query }) => this.#fence(query, domain))
+    return this.#call(options, async ({ query }) => (await readFence(query, this.#tables, domain)).fence)
   }
 
   async commit(...[domain, epoch, commits, options]: Parameters<Backend['commit']>) {
@@ -171,15 +163,16 @@ export class PostgresBackend implements Backend {
     return this.#readDomain(domain, options, async (query) => {
       for (const { collection } of keys) await this.#definition(query, domain, collection)
       const [key] = keys
-      return key !== undefined && keys.length === 1
-        ? getDocument(query, this.#tables, domain, key)
-        : getDocuments(query, this.#tables, domain, keys)
+      if (key === undefined || keys.length > 1) return getDocuments(query, this.#tables, domain, keys)
+      const { document, ...served } = await this.#getsOf(domain, key.collection).get(query, key.id)
+      return { documents: [document], ...served }
     })
   }
 
   scan(...[domain, request, options]: Parameters<Backend['scan']>) {
     return this.#readDomain(domain, options, async (query) => {
-      const definition = await this.#definition(query, domain, request.collection)
+      const index = request.by === 'index' ? request.index : undefined
+      const definition = await this.#definition(query, domain, request.collection, index)
       return scanCollection(query, this.#tables, domain, definition, request)
     })
   }
@@ -190,19 +183,25 @@ export class PostgresBackend implements Backend {
     limit: number,
     options?: CallOptions,
   ): Promise<Page<Change, Position>> {
-    return this.#call(options, async ({ query }) => {
-      const fence = await this.#fence(query, domain)
-      if (fence.role === 'vacant') return { items: [], next: 0, epoch: 0, role: 'vacant', head: 0 }
-      const collections = [...(await this.#view(domain, fence.head).definitions(query)).keys()]
-      return readChanges(query, this.#tables, domain, collections, after, limit)
-    })
+    const read = async (query: Query) => {
+      const { catalog } = this.#writer(domain)
+      for (;;) {
+        const { version } = catalog
+        const collections = [...(catalog.known()?.keys() ?? [])]
+        const page = await readChanges(query, this.#tables, domain, collections, version, after, limit)
+        if (page !== undefined) return page
+        const row = await readFence(query, this.#tables, domain)
+        await catalog.load(query, row.catalog)
+      }
+    }
+    return this.#readDomain(domain, options, read, 0)
   }
 
   async transition(domain: string, from: Fence, to: Fence, options?: CallOptions): Promise<boolean> {
     const isDone = await this.#call(options, (database) =>
       database.transaction(async (query) => {
         await query('SELECT pg_advisory_xact_lock(hashtext($1))', [`${this.#tables.schema}.${domain}`])
-        const found = await this.#fence(query, domain, 'FOR UPDATE')
+        const { fence: found } = toFenceRow((await query(lockFence(this.#tables, domain)))[0])
         if (!sameFence(found, from)) return false
         const isNewCopy = to.role === 'prepared' || found.role === 'vacant'
         if (isNewCopy) {
@@ -211,197 +210,81 @@ export class PostgresBackend implements Backend {
         }
         const { head, digest } = isNewCopy ? vacantFence : found
         await query(
-          `INSERT INTO ${this.#tables.fences} (domain, role, epoch, head, digest, incarnation, successor) VALUES ($1, $2, $3, $4, $5, $6, $7)
-           ON CONFLICT (domain) DO UPDATE SET role = $2, epoch = $3, head = $4, digest = $5, incarnation = $6, successor = $7`,
+          `INSERT INTO ${this.#tables.fences} AS f (domain, role, epoch, head, digest, incarnation, successor) VALUES ($1, $2, $3, $4, $5, $6, $7)
+           ON CONFLICT (domain) DO UPDATE SET role = $2, epoch = $3, head = $4, digest = $5, incarnation = $6, successor = $7, catalog = CASE WHEN $4 = 0 THEN 0 ELSE f.catalog END`,
           [domain, to.role, to.epoch, head, digest, to.incarnation, to.successor],
         )
         return true
       }),
     )
-    this.#forget(domain)
-    this.#views.delete(domain)
-    if (isDone) this.#heads.moved(domain)
+    this.#writers.get(domain)?.forget()
+    if (isDone) this.#moved(domain)
     return isDone
   }
 
   async *watch(domain: string, signal: AbortSignal): AsyncGenerator<Position> {
     const wake = new Wake(AbortSignal.any([signal, this.#closing.signal]))
+    const hints = this.#hints
     const stop = this.#heads.listen(domain, () => wake.now())
+    void hints?.listen(domain)
     try {
-      for (let seen = -1; !wake.isOver; ) {
+      for (let seen = -1, isTold = true; !wake.isOver; ) {
         const { head } = await this.fence(domain)
-        if (head !== seen) yield head
+        if (head !== seen) {
+          if (!isTold) hints?.missed(domain)
+          yield head
+        }
         seen = head
-        await wake.next(this.#clock, this.#pollMs)
+        isTold = await wake.next(this.#clock, hints?.lookAfterMs(domain) ?? this.#pollMs)
       }
     } finally {
       stop()
     }
   }
 
-  /** Plans and writes: at first guarded by the fence as it was last seen; when writers meet, under its lock. */
-  #write(
+  #makeHints(database: Database): Hints {
+    const settings = { clock: this.#clock, pollMs: this.#pollMs }
+    return new Hints(database, this.#tables.schema, settings, (domain) => this.#heads.moved(domain))
+  }
+
+  /** Tells the watchers of this process, and other processes. */
+  #moved(domain: string): void {
+    this.#heads.moved(domain)
+    this.#hints?.moved(domain)
+  }
+
+  #write(domain: string, options: CallOptions | undefined, make: Make): Promise<Plan> {
+    return this.#call(options, (database) => this.#writer(domain).write(database, make))
+  }
+
+  #writer(domain: string): Writer {
+    const known = this.#writers.get(domain)
+    if (known !== undefined) return known
+    const writer = new Writer(this.#tables, domain, this.#clock, () => this.#moved(domain))
+    this.#writers.set(domain, writer)
+    return writer
+  }
+
+  #getsOf(domain: string, collection: string): Gets {
+    const name = `${domain}\0${collection}`
+    const known = this.#gets.get(name)
+    if (known !== undefined) return known
+    const gets = new Gets(this.#tables, domain, collection)
+    this.#gets.set(name, gets)
+    return gets
+  }
+
+  /** The definition of a collection (with an index), read again if this process does not know it; `invalid` if there is none. */
+  async #definition(
+    query: Query,
     domain: string,
-    options: CallOptions | undefined,
-    plan: (fence: Fence, view: PostgresView) => Plan,
-  ): Promise<Plan> {
-    return this.#inTurn(domain, () =>
-      this.#call(options, async (database) => {
-        const contended = this.#contended.get(domain) ?? 0
-        if (contended > 0) this.#contended.set(domain, contended - 1)
-        else {
-          const written = await this.#writeGuarded(database, domain, plan)
-          if (written !== undefined) return written
-          this.#contended.set(domain, lockedGroups)
-        }
-        return this.#writeLocked(database, domain, plan)
-      }),
-    )
-  }
-
-  /** Undefined if somebody else moved the fence, or if the plan needs more than one statement. */
-  async #writeGuarded(
-    database: Database,
-    domain: string,
-    make: (fence: Fence, view: PostgresView) => Plan,
-  ): Promise<Plan | undefined> {
-    const known = this.#fences.get(domain)
-    if (known === undefined) return undefined
-    const view = this.#view(domain, known.head)
-    const definitions = await view.definitions(database.query)
-    const plan = await view.plan(database.query, () => make(known, view))
-    if (plan.evicted.length > 0 || needsTransaction(plan, definitions)) return undefined
-    const isWritten =
-      plan.changes.length === 0 && plan.head === known.head
-        ? isSameRight(await this.#fence(database.query, domain), known)
-        : await this.#resolved(database, domain, plan, () =>
-            writePlan(database.query, this.#tables, domain, known, plan),
-          )
-    if (!isWritten) {
-      this.#forget(domain)
-      return undefined
-    }
-    this.#remember(domain, known, plan, view)
-    return plan
-  }
-
-  async #writeLocked(
-    database: Database,
-    domain: string,
-    make: (fence: Fence, view: PostgresView) => Plan,
-  ): Promise<Plan> {
-    let planned: Plan | undefined
-    let seen: Fence | undefined
-    const view = this.#views.get(domain) ?? this.#view(domain, -1)
-    const run = () =>
-      database.transaction(async (query) => {
-        const fence = await this.#fence(query, domain, 'FOR UPDATE')
-        seen = fence
-        if (fence.role === 'vacant') checkAuthority(domain, fence, fence.epoch)
-        view.moveTo(fence.head)
-        const definitions = await view.definitions(query)
-        planned = await view.plan(query, () => make(fence, view))
-        const declared = declaredIn(planned.changes)
-        for (const name of undeclaredIn(planned, definitions, declared))
-          await alterCollection(query, this.#tables, domain, name, undefined, plainCollection)
-        for (const [name, definition] of declared)
-          await alterCollection(query, this.#tables, domain, name, definitions.get(name), definition)
-        const hasUnique = (name: string) => isUnique(declared.get(name) ?? definitions.get(name))
-        await clearForUnique(query, this.#tables, domain, planned, hasUnique)
-        if (planned.head === fence.head && planned.changes.length === 0) return true
-        return writePlan(query, this.#tables, domain, fence, planned)
-      })
-    try {
-      await this.#resolved(database, domain, () => planned, run)
-      if (planned === undefined || seen === undefined) throw new TypeError('nothing was planned')
-      if (declaredIn(planned.changes).size > 0) view.clear()
-      this.#remember(domain, seen, planned, view)
-      return planned
-    } catch (error) {
-      this.#forget(domain)
-      view.clear()
-      throw error
-    }
-  }
-
-  /** Runs a write; when its session died, asks the store what became of it. */
-  async #resolved<T>(
-    database: Database,
-    domain: string,
-    planned: Plan | (() => Plan | undefined),
-    run: () => Promise<T>,
-  ): Promise<T | true> {
-    try {
-      return await run()
-    } catch (error) {
-      const plan = typeof planned === 'function' ? planned() : planned
-      this.#forget(domain)
-      if (isRefusal(error) || plan === undefined) throw error
-      const isThere = await this.#isWritten(database, domain, plan).catch((cause) => {
-        throw new UnderpinError(
-          'unknown',
-          `The session ended while a commit was under way in domain ${domain}`,
-          {
-            hint: 'Give commits an id and retry them to find out.',
-            cause,
-          },
-        )
-      })
-      if (isThere) return true
-      throw error
-    }
-  }
-
-  /** Whether a plan was written. Waits for the lost session's transaction to end, by taking the lock that it holds. */
-  #isWritten(database: Database, domain: string, plan: Plan): Promise<boolean> {
-    return database.transaction(async (query) => {
-      const { head, digest } = await this.#fence(query, domain, 'FOR UPDATE')
-      if (head < plan.head) return false
-      if (head === plan.head) return digest === plan.digest.toString()
-      for (const change of plan.changes) {
-        const table =
-          change.kind === 'event'
-            ? this.#tables.events(domain)
-            : this.#tables.collection(domain, change.collection)
-        const column = change.kind === 'event' ? 'position' : 'revision'
-        const [row] = await query(`SELECT checksum FROM ${table} WHERE ${column} = $1`, [change.position])
-        if (row !== undefined) return row[0] === change.checksum
-      }
-      throw new UnderpinError('unknown', 'All that the commit wrote was overwritten since')
-    })
-  }
-
-  #remember(domain: string, fence: Fence, plan: Plan, view: PostgresView): void {
-    view.cache.absorb(plan.stage, plan.head)
-    this.#fences.set(domain, { ...fence, head: plan.head, digest: plan.digest.toString() })
-    if (plan.head !== fence.head) this.#heads.moved(domain)
-  }
-
-  #forget(domain: string): void {
-    this.#fences.delete(domain)
-  }
-
-  async #fence(query: Query, domain: string, lock = ''): Promise<Fence> {
-    const [row] = await query(
-      `SELECT ${fenceColumns} FROM ${this.#tables.fences} WHERE domain = $1 ${lock}`,
-      [domain],
-    )
-    return toFence(row)
-  }
-
-  #view(domain: string, head: Position): PostgresView {
-    const view = this.#views.get(domain) ?? new PostgresView(this.#tables, domain)
-    this.#views.set(domain, view)
-    view.moveTo(head)
-    return view
-  }
-
-  /** The definition of a collection, asked for again if this process does not know it; `invalid` if there is none. */
-  async #definition(query: Query, domain: string, collection: string): Promise<CollectionDefinition> {
-    const known = this.#views.get(domain)
-    const definition =
-      (known === undefined ? undefined : (await known.definitions(query)).get(collection)) ??
-      (await new PostgresView(this.#tables, domain).definitions(query)).get(collection)
+    collection: string,
+    index?: string,
+  ): Promise<CollectionDefinition> {
+    const { catalog } = this.#writer(domain)
+    const known = catalog.known()?.get(collection)
+    if (known !== undefined && (index === undefined || Object.hasOwn(known.indexes, index))) return known
+    const definition = (await catalog.load(query)).get(collection)
     if (definition !== undefined) return definition
     throw new UnderpinError('invalid', `The collection ${collection} is not declared in domain ${domain}`, {
       details: { domain, collection },
@@ -413,28 +296,17 @@ export class PostgresBackend implements Backend {
     domain: string,
     options: CallOptions | undefined,
     read: (query: Query) => Promise<T>,
+    next: 0 | null = null,
   ): Promise<T> {
     return this.#call(options, async ({ query }) => {
       try {
         return await read(query)
       } catch (error) {
         if ((error as { code?: string }).code !== '42P01') throw error
-        if ((await this.#fence(query, domain)).role !== 'vacant') throw error
-        return { items: [], documents: [], next: null, epoch: 0, role: 'vacant', head: 0 } as T
+        if ((await readFence(query, this.#tables, domain)).fence.role !== 'vacant') throw error
+        return { items: [], documents: [], next, epoch: 0, role: 'vacant', head: 0 } as T
       }
     })
-  }
-
-  async #inTurn<T>(domain: string, run: () => Promise<T>): Promise<T> {
-    const before = this.#turns.get(domain) ?? Promise.resolve()
-    const turn = before.then(run, run)
-    const settled = turn.catch(() => undefined)
-    this.#turns.set(domain, settled)
-    try {
-      return await turn
-    } finally {
-      if (this.#turns.get(domain) === settled) this.#turns.delete(domain)
-    }
   }
 
   async #call<T>(options: CallOptions | undefined, run: (database: Database) => Promise<T>): Promise<T> {
@@ -449,37 +321,4 @@ export class PostgresBackend implements Backend {
       throw translate(error, this.#place)
     }
   }
-}
-
-function baseOf({ head, digest }: Fence): Base {
-  return { head, digest: new DigestSum(digest) }
-}
-
-function isSameRight(found: Fence, seen: Fence): boolean {
-  return found.role === seen.role && found.epoch === seen.epoch && found.head === seen.head
-}
-
-/** New tables, and unique keys that may pass from one document to another, take more than one statement. */
-function needsTransaction(plan: Plan, definitions: ReadonlyMap<string, CollectionDefinition>): boolean {
-  return plan.changes.some(
-    (change) =>
-      change.kind !== 'event' &&
-      (change.collection === definitionsCollection ||
-        !definitions.has(change.collection) ||
-        isUnique(definitions.get(change.collection))),
-  )
-}
-
-/** Collections of a follower whose declaration stands further on in the feed. */
-function undeclaredIn(
-  plan: Plan,
-  known: ReadonlyMap<string, CollectionDefinition>,
-  declared: ReadonlyMap<string, CollectionDefinition>,
-): ReadonlySet<string> {
-  const names = plan.changes.flatMap((change) => (change.kind === 'event' ? [] : [change.collection]))
-  return new Set(names.filter((name) => !known.has(name) && !declared.has(name)))
-}
-
-function isUnique(definition: CollectionDefinition | undefined): boolean {
-  return Object.values(definition?.indexes ?? {}).some(({ unique }) => unique)
 }

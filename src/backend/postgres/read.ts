@@ -16,6 +16,7 @@ import type { Position } from '../../model/position.ts'
 import type { Found } from '../backend.ts'
 import { documentColumns, eventColumns, toDocument, toEvent } from '../sql/record.ts'
 import { scanSql } from '../sql/scan.ts'
+import { texts } from './array.ts'
 import type { Row, Query as Run } from './driver.ts'
 import { postgres, type Tables } from './table.ts'
 
@@ -67,24 +68,28 @@ export async function readStream(
   return { items, next: found.length > limit ? (items.at(-1)?.seq ?? null) : null, ...servedOf(rows) }
 }
 
-/** One document by its primary key. */
-export async function getDocument(
+/** Rows of one collection by id, in one statement. */
+export async function getRows(
   run: Run,
   tables: Tables,
   domain: string,
-  { collection, id }: DocumentKey,
-): Promise<Found> {
-  const columns = documentColumns
-    .split(', ')
-    .map((column) => `d.${column}`)
-    .join(', ')
-  const rows = await run(
-    `SELECT ${served}, ${columns} FROM ${tables.fences} f LEFT JOIN ${tables.collection(domain, collection)} d ON d.id = $2 WHERE f.domain = $1`,
-    [domain, id],
+  collection: string,
+  ids: readonly string[],
+): Promise<{ served: Served; rows: ReadonlyMap<string, Row> }> {
+  const [id] = ids
+  const isOne = ids.length === 1 && id !== undefined
+  const match = isOne ? 'd.id = $2' : 'd.id = ANY ($2::text[])'
+  const found = await run(
+    `SELECT ${served}, ${documentColumnsOfD} FROM ${tables.fences} f LEFT JOIN ${tables.collection(domain, collection)} d ON ${match} WHERE f.domain = $1`,
+    [domain, isOne ? id : texts(ids)],
   )
-  const [record] = records(rows)
-  return { documents: [record === undefined ? undefined : toDocument(collection, record)], ...servedOf(rows) }
+  return { served: servedOf(found), rows: new Map(records(found).map((row) => [String(row[1]), row])) }
 }
+
+const documentColumnsOfD = documentColumns
+  .split(', ')
+  .map((column) => `d.${column}`)
+  .join(', ')
 
 /** Several documents at one moment. */
 export async function getDocuments(
@@ -96,7 +101,9 @@ export async function getDocuments(
   const collections = [...new Set(keys.map(({ collection }) => collection))]
   const parameters = [
     domain,
-    ...collections.map((name) => keys.filter(({ collection }) => collection === name).map(({ id }) => id)),
+    ...collections.map((name) =>
+      texts(keys.filter(({ collection }) => collection === name).map(({ id }) => id)),
+    ),
   ]
   const inner = collections.map(
     (name, i) =>
@@ -149,17 +156,22 @@ export async function scanCollection(
   return { items, next: cursor, ...servedOf(rows) }
 }
 
-/** A page of the feed: all tables in one statement, and further ones only while the last commit goes on. */
+/**
+ * A page of the feed: all tables in one statement, and further ones only while the last commit goes on. Undefined if
+ * the collections are not those of the catalog's version.
+ */
 export async function readChanges(
   run: Run,
   tables: Tables,
   domain: string,
   collections: readonly string[],
+  version: number,
   after: Position,
   limit: number,
-): Promise<Page<Change, Position>> {
+): Promise<Page<Change, Position> | undefined> {
   const first = await readAfter(run, tables, domain, collections, after, limit + 1)
   if (first.role === 'vacant') return { items: [], next: 0, ...vacant }
+  if (first.catalog !== version) return undefined
   const { epoch, role, head } = first
   const items = first.changes.slice(0, limit)
   let rest = first.changes.slice(limit)
@@ -190,14 +202,14 @@ async function readAfter(
   collections: readonly string[],
   after: Position,
   count: number,
-): Promise<Served & { changes: Change[] }> {
+): Promise<Served & { changes: Change[]; catalog: number }> {
   const events = `(SELECT -1 AS source, position, stream AS name, at, commit_position, data, checksum, seq AS number, type AS type, meta FROM ${tables.events(domain)} WHERE position > $2 ORDER BY position LIMIT $3)`
   const documents = collections.map(
     (name, i) =>
       `(SELECT ${i}, revision, id, at, commit_position, data, checksum, expires_at, NULL, NULL FROM ${tables.collection(domain, name)} WHERE revision > $2 ORDER BY revision LIMIT $3)`,
   )
   const inner = `SELECT * FROM (${[events, ...documents].join(' UNION ALL ')}) u ORDER BY position LIMIT $3`
-  const rows = await run(beside(tables, 'd.*', inner, '$1', 'd.position'), [domain, after, count])
+  const rows = await run(beside(tables, 'd.*, f.catalog', inner, '$1', 'd.position'), [domain, after, count])
   const changes = records(rows).map(
     ([source, position, name, at, commit, data, checksum, number, type, meta]) =>
       source === -1
@@ -212,5 +224,5 @@ async function readAfter(
             checksum,
           ]),
   )
-  return { changes, ...servedOf(rows) }
+  return { changes, catalog: Number(rows[0]?.at(-1) ?? 0), ...servedOf(rows) }
 }

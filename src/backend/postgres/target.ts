@@ -2,20 +2,21 @@
 import { UnderpinError } from '../../error.ts'
 import type { PostgresOptions } from './postgres.ts'
 
-/** `schema` and `prepare` may stand in the URL; the driver is not told of them. */
+/** `schema`, `prepare` and `notify` may stand in the URL; the driver is not told of them. */
 export function parseTarget(target: unknown, options: PostgresOptions) {
   if (typeof target !== 'string')
     return {
       url: undefined,
       schema: checkSchema(options.schema ?? 'underpin'),
       isPrepared: options.prepare ?? true,
+      mayNotify: options.notify ?? options.prepare ?? true,
     }
   const url = new URL(target)
   const schema = url.searchParams.get('schema') ?? options.schema ?? 'underpin'
   const isPrepared = (url.searchParams.get('prepare') ?? String(options.prepare ?? true)) !== 'false'
-  url.searchParams.delete('schema')
-  url.searchParams.delete('prepare')
-  return { url: url.href, schema: checkSchema(schema), isPrepared }
+  const mayNotify = (url.searchParams.get('notify') ?? String(options.notify ?? isPrepared)) !== 'false'
+  for (const name of ['schema', 'prepare', 'notify']) url.searchParams.delete(name)
+  return { url: url.href, schema: checkSchema(schema), isPrepared, mayNotify }
 }
 
 function checkSchema(schema: string): string {

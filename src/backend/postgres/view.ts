@@ -3,13 +3,16 @@
  * needs; what is not known yet is noted, fetched together, and the plan is made again. So no second piece of code has to
  * know what a plan depends on.
  */
-import { type CollectionDefinition, definitionsCollection, type FieldValue } from '../../model/collection.ts'
+import type { CollectionDefinition, FieldValue } from '../../model/collection.ts'
 import { HeadCache } from '../cache.ts'
+import type { Plan } from '../plan.ts'
 import { fieldColumn } from '../sql/name.ts'
-import { toDefinitions } from '../sql/record.ts'
 import { indexCondition, toSql } from '../sql/scan.ts'
 import type { Held, View } from '../stage.ts'
+import { texts } from './array.ts'
+import type { Catalog, Definitions } from './catalog.ts'
 import type { Query } from './driver.ts'
+import type { FenceRow } from './fence-row.ts'
 import { postgres, type Tables } from './table.ts'
 
 interface HolderKey {
@@ -19,10 +22,11 @@ interface HolderKey {
 }
 
 export class PostgresView implements View {
-  readonly cache = new HeadCache()
   readonly #tables: Tables
   readonly #domain: string
-  #definitions: ReadonlyMap<string, CollectionDefinition> | undefined
+  readonly #catalog: Catalog
+  readonly #cache = new HeadCache()
+  #version = -1
   /** Who holds a unique key: known for one plan only, because whatever is written may change it. */
   readonly #holders = new Map<string, string | undefined>()
   #missingStreams = new Set<string>()
@@ -30,21 +34,25 @@ export class PostgresView implements View {
   #missingHolders = new Map<string, HolderKey>()
   #isMissingDefinitions = false
 
-  constructor(tables: Tables, domain: string) {
+  constructor(tables: Tables, domain: string, catalog: Catalog) {
     this.#tables = tables
     this.#domain = domain
+    this.#catalog = catalog
   }
 
   /** Forgets what another process may have changed. */
-  moveTo(head: number): void {
-    if (this.cache.isAt(head)) return
-    this.cache.moveTo(head)
-    this.#definitions = undefined
+  moveTo({ fence, catalog }: FenceRow): void {
+    this.#version = catalog
+    this.#cache.moveTo(fence.head)
+  }
+
+  /** Takes over what was written. */
+  absorb({ stage, head }: Plan): void {
+    this.#cache.absorb(stage, head)
   }
 
   clear(): void {
-    this.cache.clear()
-    this.#definitions = undefined
+    this.#cache.clear()
   }
 
   /** Makes a plan, fetching what it turns out to need. */
@@ -61,13 +69,13 @@ export class PostgresView implements View {
   }
 
   seq(stream: string): number {
-    const known = this.cache.seqs.get(stream)
+    const known = this.#cache.seqs.get(stream)
     if (known === undefined) this.#missingStreams.add(stream)
     return known ?? 0
   }
 
   document(collection: string, id: string): Held | undefined {
-    const known = this.cache.documents.get(`${collection}\0${id}`)
+    const known = this.#cache.documents.get(`${collection}\0${id}`)
     if (known !== undefined) return known ?? undefined
     if (this.definition(collection) === undefined) return undefined
     const ids = this.#missingDocuments.get(collection)
@@ -77,11 +85,9 @@ export class PostgresView implements View {
   }
 
   definition(collection: string): CollectionDefinition | undefined {
-    if (this.#definitions === undefined) {
-      this.#isMissingDefinitions = true
-      return undefined
-    }
-    return this.#definitions.get(collection)
+    const definitions = this.#catalog.known(this.#version)
+    if (definitions === undefined) this.#isMissingDefinitions = true
+    return definitions?.get(collection)
   }
 
   holder(collection: string, index: string, key: readonly FieldValue[]): string | undefined {
@@ -91,12 +97,8 @@ export class PostgresView implements View {
   }
 
   /** All collections of the domain. */
-  async definitions(query: Query): Promise<ReadonlyMap<string, CollectionDefinition>> {
-    if (this.#definitions !== undefined) return this.#definitions
-    const table = this.#tables.collection(this.#domain, definitionsCollection)
-    const rows = await query(`SELECT id, data FROM ${table} WHERE data IS NOT NULL`)
-    this.#definitions = toDefinitions(rows)
-    return this.#definitions
+  definitions(query: Query): Promise<Definitions> {
+    return this.#catalog.load(query, this.#version)
   }
 
   get #isMissingSomething(): boolean {
@@ -126,19 +128,19 @@ export class PostgresView implements View {
     const rows = await query(
       `SELECT s.stream, coalesce(e.seq, 0) FROM unnest($1::text[]) AS s (stream)
        LEFT JOIN LATERAL (SELECT seq FROM ${this.#tables.events(this.#domain)} WHERE stream = s.stream COLLATE "C" ORDER BY seq DESC LIMIT 1) e ON true`,
-      [streams],
+      [texts(streams)],
     )
-    for (const [stream, seq] of rows) this.cache.seqs.set(String(stream), Number(seq))
+    for (const [stream, seq] of rows) this.#cache.seqs.set(String(stream), Number(seq))
   }
 
   async #fetchDocuments(query: Query, collection: string, ids: readonly string[]): Promise<void> {
     const rows = await query(
       `SELECT id, revision, checksum, expires_at, data IS NULL FROM ${this.#tables.collection(this.#domain, collection)} WHERE id = ANY ($1::text[])`,
-      [ids],
+      [texts(ids)],
     )
-    for (const id of ids) this.cache.documents.set(`${collection}\0${id}`, null)
+    for (const id of ids) this.#cache.documents.set(`${collection}\0${id}`, null)
     for (const [id, position, checksum, expiresAt, isTombstone] of rows) {
-      this.cache.documents.set(`${collection}\0${id}`, {
+      this.#cache.documents.set(`${collection}\0${id}`, {
         position: Number(position),
         checksum: String(checksum),
         expiresAt: expiresAt as number | null,
@@ -148,7 +150,7 @@ export class PostgresView implements View {
   }
 
   async #fetchHolder(query: Query, name: string, { collection, index, key }: HolderKey): Promise<void> {
-    const definition = this.#definitions?.get(collection)?.indexes[index]
+    const definition = this.#catalog.known(this.#version)?.get(collection)?.indexes[index]
     this.#holders.set(name, undefined)
     if (definition === undefined) return
     const equals = definition.fields.map((field, i) => `${fieldColumn(field)} = $${i + 1}`)

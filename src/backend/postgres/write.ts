@@ -3,31 +3,60 @@
  * for, and everything else is inserted from what it returns. No row means that nothing was written. (The journal's
  * *insert at head if nothing is there*, in SQL.)
  */
+
+import { UnderpinError } from '../../error.ts'
 import type { Change } from '../../model/change.ts'
+import type { CollectionDefinition } from '../../model/collection.ts'
 import type { Document, Tombstone } from '../../model/document.ts'
 import type { Event } from '../../model/event.ts'
-import type { Fence } from '../../model/fence.ts'
-import type { Plan } from '../plan.ts'
+import { declaredIn, type Plan } from '../plan.ts'
 import { documentColumns, eventColumns, pushDocument, pushEvent } from '../sql/record.ts'
 import type { SqlValue } from '../sql/scan.ts'
-import type { Parameter, Query } from './driver.ts'
+import { ArrayParameter, type ElementType, texts } from './array.ts'
+import type { Database, Parameter, Query } from './driver.ts'
+import type { FenceRow } from './fence-row.ts'
 import type { Tables } from './table.ts'
 
-const eventTypes = ['bigint', 'text', 'bigint', 'text', 'bigint', 'bigint', 'text', 'text', 'text']
-const documentTypes = ['bigint', 'text', 'bigint', 'bigint', 'bigint', 'text', 'text']
+const eventTypes: readonly ElementType[] = [
+  'bigint',
+  'text',
+  'bigint',
+  'text',
+  'bigint',
+  'bigint',
+  'text',
+  'text',
+  'text',
+]
+const documentTypes: readonly ElementType[] = ['bigint', 'text', 'bigint', 'bigint', 'bigint', 'text', 'text']
+
+/** Characters of a group's token, and tokens that the fence's row keeps. */
+export const tokenLength = 8
+const recentTokens = 32
 
 /** True if it was written; false if the fence is not what the plan was made for. */
 export async function writePlan(
   query: Query,
   tables: Tables,
   domain: string,
-  fence: Fence,
+  { fence, turn, catalog }: FenceRow,
   plan: Plan,
+  token: string,
 ): Promise<boolean> {
-  const parts = [
-    `g AS (UPDATE ${tables.fences} SET head = $4, digest = $5 WHERE domain = $1 AND epoch = $2 AND head = $3 AND role = '${fence.role}' RETURNING 1)`,
+  const parameters: Parameter[] = [
+    domain,
+    fence.epoch,
+    fence.head,
+    turn,
+    plan.head,
+    plan.digest.toString(),
+    token,
+    declaredIn(plan.changes).size > 0 ? plan.head : catalog,
   ]
-  const parameters: Parameter[] = [domain, fence.epoch, fence.head, plan.head, plan.digest.toString()]
+  const parts = [
+    `g AS (UPDATE ${tables.fences} SET head = $5, digest = $6, recent = left($7 || recent, ${recentTokens * tokenLength}), catalog = $8
+      WHERE domain = $1 AND epoch = $2 AND head = $3 AND turn = $4 AND role = '${fence.role}' RETURNING 1)`,
+  ]
   const { events, documents } = sort(plan.changes)
   if (events.length > 0) {
     const source = unnest(parameters, eventTypes, events, pushEvent)
@@ -42,6 +71,42 @@ export async function writePlan(
   }
   const rows = await query(`WITH ${parts.join(', ')} SELECT 1 FROM g`, parameters)
   return rows.length === 1
+}
+
+/**
+ * Whether a plan was written whose session died. Waits for that session's transaction to end, by taking the lock that
+ * it holds. A write found absent can never happen later: its guard no longer fits.
+ */
+export function wasWritten(
+  database: Database,
+  tables: Tables,
+  domain: string,
+  plan: Plan,
+  token: string,
+): Promise<boolean> {
+  return database.transaction(async (query) => {
+    const [row] = await query(
+      `UPDATE ${tables.fences} SET turn = turn + 1 WHERE domain = $1 RETURNING head, recent`,
+      [domain],
+    )
+    const [head, recent] = row as [number, string]
+    for (let at = 0; at < recent.length; at += tokenLength) if (recent.startsWith(token, at)) return true
+    // Every group moves the head and leaves a token, so this many cannot have pushed out that of the plan.
+    if (head - plan.head < recentTokens) return false
+    return isOverwritten(query, tables, domain, plan)
+  })
+}
+
+/** Too many groups have come since: another record at a position of the plan proves that the plan was not written. */
+async function isOverwritten(query: Query, tables: Tables, domain: string, plan: Plan): Promise<false> {
+  for (const change of plan.changes) {
+    const isEvent = change.kind === 'event'
+    const table = isEvent ? tables.events(domain) : tables.collection(domain, change.collection)
+    const column = isEvent ? 'position' : 'revision'
+    const [found] = await query(`SELECT checksum FROM ${table} WHERE ${column} = $1`, [change.position])
+    if (found !== undefined && found[0] !== change.checksum) return false
+  }
+  throw new UnderpinError('unknown', 'Too many commits have come since to tell')
 }
 
 /** Takes rows that a plan will write again, or evicts, out of the way of unique indexes. Within the plan's transaction. */
@@ -63,7 +128,7 @@ export async function clearForUnique(
     if (change.kind !== 'event' && hasUnique(change.collection)) add(change.collection, change.id)
   for (const [collection, found] of ids)
     await query(`DELETE FROM ${tables.collection(domain, collection)} WHERE id = ANY ($1::text[])`, [
-      [...found],
+      texts([...found]),
     ])
 }
 
@@ -85,7 +150,7 @@ function sort(changes: readonly Change[]) {
 /** Records as one array for each column. */
 function unnest<R>(
   parameters: Parameter[],
-  columnTypes: readonly string[],
+  columnTypes: readonly ElementType[],
   records: readonly R[],
   push: (values: SqlValue[], record: R) => void,
 ): string {
@@ -93,8 +158,17 @@ function unnest<R>(
   const width = columnTypes.length
   const values: SqlValue[] = []
   for (const record of records) push(values, record)
-  for (let column = 0; column < width; column++)
-    parameters.push(records.map((_, row) => values[row * width + column] as SqlValue))
+  for (const [column, type] of columnTypes.entries())
+    parameters.push(
+      new ArrayParameter(
+        type,
+        records.map((_, row) => values[row * width + column] as SqlValue),
+      ),
+    )
   const arrays = columnTypes.map((type, column) => `$${first + column}::${type}[]`)
   return `unnest(${arrays.join(', ')}) AS u`
+}
+
+export function isUnique(definition: CollectionDefinition | undefined): boolean {
+  return Object.values(definition?.indexes ?? {}).some(({ unique }) => unique)
 }

@@ -1,0 +1,241 @@
+/**
+ * The writes of one domain, one after another: each is planned on what the one before left. While this process is the
+ * domain's only writer, a write is one statement that is guarded by the fence as it was last seen; when writers meet, it
+ * is a transaction that holds the fence's lock.
+ */
+import { randomBytes } from 'node:crypto'
+import { type Clock, sleep } from '../../clock.ts'
+import { UnderpinError } from '../../error.ts'
+import { definitionsCollection, plainCollection } from '../../model/collection.ts'
+import { DigestSum } from '../../model/digest.ts'
+import type { Fence } from '../../model/fence.ts'
+import { type Base, checkAuthority, declaredIn, type Plan } from '../plan.ts'
+import { Catalog, type Definitions } from './catalog.ts'
+import type { Database, Query } from './driver.ts'
+import { isLasting, isRefusal } from './error.ts'
+import { type FenceRow, lockFence, readFence, toFenceRow } from './fence-row.ts'
+import { alterCollection, type Tables } from './table.ts'
+import { PostgresView } from './view.ts'
+import { clearForUnique, isUnique, tokenLength, wasWritten, writePlan } from './write.ts'
+
+/** Makes a plan under a fence; may be called again, with another. */
+export type Make = (fence: Fence, view: PostgresView) => Plan
+
+/** Groups that go under the lock at once after writers met: optimism has just been shown to be wrong. */
+const lockedGroups = 16
+
+/** Milliseconds; whoever waits for the answer has given up by then. */
+const askForMs = 10_000
+
+export class Writer {
+  readonly catalog: Catalog
+  readonly #tables: Tables
+  readonly #domain: string
+  readonly #clock: Clock
+  readonly #onMoved: () => void
+  readonly #view: PostgresView
+  /** The fence as this process last saw it: what it plans for, and what a write is guarded by. */
+  #known: FenceRow | undefined
+  #contended = 0
+  #last: Promise<unknown> = Promise.resolve()
+
+  constructor(tables: Tables, domain: string, clock: Clock, onMoved: () => void) {
+    this.#tables = tables
+    this.#domain = domain
+    this.#clock = clock
+    this.#onMoved = onMoved
+    this.catalog = new Catalog(tables, domain)
+    this.#view = new PostgresView(tables, domain, this.catalog)
+  }
+
+  write(database: Database, make: Make): Promise<Plan> {
+    return this.#inTurn(async () => {
+      if (this.#contended > 0) this.#contended--
+      else {
+        const written = await this.#writeGuarded(database, make)
+        if (written !== undefined) return written
+        this.#contended = lockedGroups
+      }
+      return this.#writeLocked(database, make)
+    })
+  }
+
+  /** Resolves when no write is under way. */
+  async settled(): Promise<void> {
+    await this.#last
+  }
+
+  /** After a transition everything may be different. */
+  forget(): void {
+    this.#known = undefined
+    this.#view.clear()
+    this.catalog.forget()
+  }
+
+  async #inTurn<T>(run: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(run)
+    this.#last = turn.catch(() => undefined)
+    return turn
+  }
+
+  /** Undefined if somebody else moved the fence, or if the plan needs more than one statement. */
+  async #writeGuarded(database: Database, make: Make): Promise<Plan | undefined> {
+    const known = this.#known
+    if (known === undefined) return undefined
+    const { query } = database
+    this.#view.moveTo(known)
+    const plan = await this.#view.plan(query, () => make(known.fence, this.#view))
+    if (plan.evicted.length > 0 || needsTransaction(plan, await this.catalog.load(query, known.catalog)))
+      return undefined
+    const token = newToken()
+    const isWritten = isEmpty(plan, known)
+      ? isSameRight((await readFence(query, this.#tables, this.#domain)).fence, known.fence)
+      : await this.#resolved(database, known, plan, token, () =>
+          writePlan(query, this.#tables, this.#domain, known, plan, token),
+        )
+    if (!isWritten) {
+      this.#known = undefined
+      return undefined
+    }
+    this.#remember(known, plan)
+    return plan
+  }
+
+  async #writeLocked(database: Database, make: Make): Promise<Plan> {
+    const token = newToken()
+    let written: { row: FenceRow; plan: Plan } | undefined
+    const run = () =>
+      database.transaction(
+        async (query, [found]) => {
+          const row = toFenceRow(found)
+          const plan = await planLocked(query, this.#tables, this.#domain, row, this.#view, make)
+          written = { row, plan }
+          return isEmpty(plan, row) || writePlan(query, this.#tables, this.#domain, row, plan, token)
+        },
+        lockFence(this.#tables, this.#domain),
+      )
+    try {
+      await run().catch((error) => {
+        if (written === undefined) throw error
+        const { row, plan } = written
+        return this.#resolved(database, row, plan, token, () => Promise.reject(error))
+      })
+    } catch (error) {
+      this.#known = undefined
+      this.#view.clear()
+      throw error
+    }
+    if (written === undefined) throw new TypeError('A transaction ended without its work')
+    this.#remember(written.row, written.plan)
+    return written.plan
+  }
+
+  /** Runs a write; when its session died, asks the store what became of it. */
+  async #resolved(
+    database: Database,
+    row: FenceRow,
+    plan: Plan,
+    token: string,
+    run: () => Promise<boolean>,
+  ): Promise<boolean> {
+    try {
+      return await run()
+    } catch (error) {
+      this.#known = undefined
+      if (isRefusal(error) || isEmpty(plan, row)) throw error
+      if (await this.#wasWritten(database, plan, token)) return true
+      throw error
+    }
+  }
+
+  /** Asks until there is an answer: the server may be starting again. */
+  async #wasWritten(database: Database, plan: Plan, token: string): Promise<boolean> {
+    const since = this.#clock.monotonic()
+    for (let delayMs = 1; ; delayMs = Math.min(delayMs * 2, 100)) {
+      try {
+        return await wasWritten(database, this.#tables, this.#domain, plan, token)
+      } catch (cause) {
+        if (isLasting(cause) || this.#clock.monotonic() - since > askForMs)
+          throw unresolved(this.#domain, cause)
+        await sleep(this.#clock, delayMs)
+      }
+    }
+  }
+
+  #remember(row: FenceRow, plan: Plan): void {
+    const { head } = plan
+    const isDeclaring = declaredIn(plan.changes).size > 0
+    this.#known = {
+      fence: { ...row.fence, head, digest: plan.digest.toString() },
+      turn: row.turn,
+      catalog: isDeclaring ? head : row.catalog,
+    }
+    if (isDeclaring) this.#view.clear()
+    else this.#view.absorb(plan)
+    if (head !== row.fence.head) this.#onMoved()
+  }
+}
+
+/** Plans under the lock of the fence, and makes the tables fit for what was planned. */
+export async function planLocked(
+  query: Query,
+  tables: Tables,
+  domain: string,
+  row: FenceRow,
+  view: PostgresView,
+  make: Make,
+): Promise<Plan> {
+  const { fence } = row
+  if (fence.role === 'vacant') checkAuthority(domain, fence, fence.epoch)
+  view.moveTo(row)
+  const plan = await view.plan(query, () => make(fence, view))
+  const definitions = await view.definitions(query)
+  const declared = declaredIn(plan.changes)
+  for (const name of undeclaredIn(plan, definitions, declared))
+    await alterCollection(query, tables, domain, name, undefined, plainCollection)
+  for (const [name, definition] of declared)
+    await alterCollection(query, tables, domain, name, definitions.get(name), definition)
+  const hasUnique = (name: string) => isUnique(declared.get(name) ?? definitions.get(name))
+  await clearForUnique(query, tables, domain, plan, hasUnique)
+  return plan
+}
+
+export function baseOf({ head, digest }: Fence): Base {
+  return { head, digest: new DigestSum(digest) }
+}
+
+function newToken(): string {
+  return randomBytes(6).toString('base64url').slice(0, tokenLength)
+}
+
+function isEmpty(plan: Plan, { fence }: FenceRow): boolean {
+  return plan.changes.length === 0 && plan.head === fence.head
+}
+
+function isSameRight(found: Fence, seen: Fence): boolean {
+  return found.role === seen.role && found.epoch === seen.epoch && found.head === seen.head
+}
+
+function unresolved(domain: string, cause: unknown): UnderpinError {
+  return new UnderpinError('unknown', `The session ended while a commit was under way in domain ${domain}`, {
+    hint: 'Give commits an id and retry them to find out.',
+    cause,
+  })
+}
+
+/** New tables, and unique keys that may pass from one document to another, take more than one statement. */
+function needsTransaction(plan: Plan, definitions: Definitions): boolean {
+  return plan.changes.some(
+    (change) =>
+      change.kind !== 'event' &&
+      (change.collection === definitionsCollection ||
+        !definitions.has(change.collection) ||
+        isUnique(definitions.get(change.collection))),
+  )
+}
+
+/** Collections of a follower whose declaration stands further on in the feed. */
+function undeclaredIn(plan: Plan, known: Definitions, declared: Definitions): ReadonlySet<string> {
+  const names = plan.changes.flatMap((change) => (change.kind === 'event' ? [] : [change.collection]))
+  return new Set(names.filter((name) => !known.has(name) && !declared.has(name)))
+}
