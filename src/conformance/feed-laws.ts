@@ -144,6 +144,35 @@ export const feedLaws: readonly Law[] = [
   },
   {
     law: 14,
+    name: 'a follower takes large pages: texts of every kind, documents there already, tombstones',
+    async run(t) {
+      await t.create()
+      await t.declare('things')
+      const copy = `${t.domain}-c`
+      const prepared = { ...vacantFence, role: 'prepared', epoch: 1, incarnation: 'copy' } as const
+      await t.backend.transition(copy, vacantFence, prepared)
+      const catchUp = async () => {
+        const { head } = await t.backend.fence(copy)
+        await t.backend.apply(copy, 1, await t.backend.changes(t.domain, head, 1_000))
+      }
+      const texts = ['', '\t\n\r\\', '\\N', '"{},NULL', '\u0001\u007f', 'ü€😀'.repeat(50), 'x'.repeat(70_000)]
+      const ids = Array.from({ length: 150 }, (_, i) => `t-${i}-${texts[(i % 5) + 1]}`)
+      await t.commit(ids.map((id, i) => put('things', id, texts[i % texts.length], i % 3 ? null : now + i)))
+      await catchUp()
+      await t.commit([
+        ...texts.map((text) => append(`s-${text.slice(0, 20)}`, text)),
+        ...ids.flatMap((id, i) => (i % 4 ? [] : [i % 8 ? remove('things', id) : put('things', id, i)])),
+        ...Array.from({ length: 200 }, (_, i) => append('many', { i })),
+        ...ids.map((id, i) => put('things', `${id}-late`, i)),
+      ])
+      await catchUp()
+      const [source, target] = [await t.backend.fence(t.domain), await t.backend.fence(copy)]
+      assert.deepEqual([target.head, target.digest], [source.head, source.digest])
+      assert.deepEqual((await t.backend.changes(copy, 0, 1_000)).items, await t.feed())
+    },
+  },
+  {
+    law: 14,
     name: 'a follower takes documents whose collection was declared again behind them',
     async run(t) {
       await t.create()

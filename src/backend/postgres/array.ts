@@ -50,7 +50,8 @@ export class ArrayParameter {
 
 const headerBytes = 20
 
-function writeText(bytes: Buffer, at: number, value: Element): number {
+/** A field of the binary formats: its length, or -1 for null, then its bytes. Gives the place behind it. */
+export function writeText(bytes: Buffer, at: number, value: Element): number {
   if (value === null) return bytes.writeInt32BE(-1, at)
   const length = bytes.write(value as string, at + 4)
   bytes.writeInt32BE(length, at)
@@ -58,7 +59,7 @@ function writeText(bytes: Buffer, at: number, value: Element): number {
 }
 
 /** A safe integer as 64 bits: the upper half may be negative, the lower is not. */
-function writeBigint(bytes: Buffer, at: number, value: Element): number {
+export function writeBigint(bytes: Buffer, at: number, value: Element): number {
   if (value === null) return bytes.writeInt32BE(-1, at)
   const number = value as number
   const upper = Math.floor(number / 2 ** 32)

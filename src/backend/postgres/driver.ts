@@ -3,6 +3,7 @@ import { createRequire } from 'node:module'
 import { UnderpinError } from '../../error.ts'
 import type { SqlValue } from '../sql/scan.ts'
 import { ArrayParameter } from './array.ts'
+import { type CopyConnection, CopyIn, type CopyRows } from './copy.ts'
 
 export type Parameter = SqlValue | ArrayParameter
 export type Row = readonly unknown[]
@@ -10,13 +11,18 @@ export type Row = readonly unknown[]
 /** Runs a statement; rows are arrays of column values, `bigint` columns numbers. */
 export type Query = (text: string, parameters?: readonly Parameter[]) => Promise<readonly Row[]>
 
+export type Copy = (rows: CopyRows) => Promise<void>
+
 export interface Database {
   readonly query: Query
   /**
    * Runs work in a transaction: committed when it returns, rolled back when it throws. A first statement, without
-   * parameters, goes with the beginning in one round trip; work is given its rows.
+   * parameters, goes with the beginning in one round trip; work is given its rows, and `COPY` where the driver has it.
    */
-  transaction<T>(work: (query: Query, rows: readonly Row[]) => Promise<T>, first?: string): Promise<T>
+  transaction<T>(
+    work: (query: Query, rows: readonly Row[], copy: Copy | undefined) => Promise<T>,
+    first?: string,
+  ): Promise<T>
   /** Opens a session of its own that hears notifications. Undefined where there is no other process to hear from. */
   readonly listen?: (onNotify: (channel: string) => void, onLost: () => void) => Promise<Listening>
   close(): Promise<void>
@@ -49,6 +55,8 @@ interface PgListener {
 }
 
 interface PgClient {
+  /** The driver's own, not that of its native variant. */
+  readonly connection?: Partial<CopyConnection>
   query(config: object | string): Promise<{ rows: unknown[][] }>
   release(error?: boolean): void
   on(event: 'error', run: () => void): unknown
@@ -107,6 +115,7 @@ export function fromPool(pool: PgPool, { isPrepared }: Pick<PoolOptions, 'isPrep
           result = await work(
             async (text, parameters) => (await client.query(configOf(text, parameters))).rows,
             rows ?? [],
+            copyOf(client),
           )
         } catch (error) {
           await client.query('ROLLBACK').then(() => (isBroken = false))
@@ -123,6 +132,15 @@ export function fromPool(pool: PgPool, { isPrepared }: Pick<PoolOptions, 'isPrep
     ...(pool.Client === undefined || pool.options === undefined ? {} : { listen: listenBeside(pool) }),
     async close() {},
   }
+}
+
+function copyOf(client: PgClient): Copy | undefined {
+  if (typeof client.connection?.sendCopyFromChunk !== 'function') return undefined
+  return (rows) =>
+    new Promise((resolve, reject) => {
+      const done = (error: unknown) => (error === undefined ? resolve() : reject(error))
+      void client.query(new CopyIn(rows, done))
+    })
 }
 
 /** Not a client of the pool: that would be one less for everybody else, for as long as somebody watches. */
@@ -209,7 +227,7 @@ export function fromPGlite(instance: PGliteLike): Database {
     transaction: (work, first) =>
       instance.transaction(async (tx) => {
         const query = on(tx)
-        return work(query, first === undefined ? [] : await query(first))
+        return work(query, first === undefined ? [] : await query(first), undefined)
       }) as ReturnType<typeof work>,
     async close() {},
   }

@@ -54,6 +54,9 @@ export function postgres(
   return new PostgresBackend(target, options)
 }
 
+/** Records from which on a page is copied. */
+const bulk = 100
+
 export class PostgresBackend implements Backend {
   readonly name = 'postgres'
   readonly sync = undefined
@@ -147,10 +150,11 @@ export class PostgresBackend implements Backend {
     page: Page<Change, Position>,
     options?: CallOptions,
   ): Promise<void> {
-    await this.#write(domain, options, (fence, view) => {
+    const make: Make = (fence, view) => {
       checkFollower(domain, fence, epoch)
       return planApply(view, baseOf(fence), page)
-    })
+    }
+    await this.#write(domain, options, make, page.items.length >= bulk)
   }
 
   read(...[domain, stream, range, options]: Parameters<Backend['read']>) {
@@ -253,8 +257,8 @@ export class PostgresBackend implements Backend {
     this.#hints?.moved(domain)
   }
 
-  #write(domain: string, options: CallOptions | undefined, make: Make): Promise<Plan> {
-    return this.#call(options, (database) => this.#writer(domain).write(database, make))
+  #write(domain: string, options: CallOptions | undefined, make: Make, isBulk = false): Promise<Plan> {
+    return this.#call(options, (database) => this.#writer(domain).write(database, make, isBulk))
   }
 
   #writer(domain: string): Writer {

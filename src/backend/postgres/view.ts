@@ -51,6 +51,11 @@ export class PostgresView implements View {
     this.#cache.absorb(stage, head)
   }
 
+  /** Whether a document is known not to be there, in any state. */
+  isNew(collection: string, id: string): boolean {
+    return this.#cache.documents.get(`${collection}\0${id}`) === null
+  }
+
   clear(): void {
     this.#cache.clear()
   }

@@ -13,7 +13,7 @@ import { declaredIn, type Plan } from '../plan.ts'
 import { documentColumns, eventColumns, pushDocument, pushEvent } from '../sql/record.ts'
 import type { SqlValue } from '../sql/scan.ts'
 import { ArrayParameter, type ElementType, texts } from './array.ts'
-import type { Database, Parameter, Query } from './driver.ts'
+import type { Copy, Database, Parameter, Query } from './driver.ts'
 import type { FenceRow } from './fence-row.ts'
 import type { Tables } from './table.ts'
 
@@ -34,7 +34,7 @@ const documentTypes: readonly ElementType[] = ['bigint', 'text', 'bigint', 'bigi
 export const tokenLength = 8
 const recentTokens = 32
 
-/** True if it was written; false if the fence is not what the plan was made for. */
+/** True if it was written; false if the fence is not what the plan was made for. `changes`: those not copied before. */
 export async function writePlan(
   query: Query,
   tables: Tables,
@@ -42,6 +42,7 @@ export async function writePlan(
   { fence, turn, catalog }: FenceRow,
   plan: Plan,
   token: string,
+  changes: readonly Change[] = plan.changes,
 ): Promise<boolean> {
   const parameters: Parameter[] = [
     domain,
@@ -57,7 +58,7 @@ export async function writePlan(
     `g AS (UPDATE ${tables.fences} SET head = $5, digest = $6, recent = left($7 || recent, ${recentTokens * tokenLength}), catalog = $8
       WHERE domain = $1 AND epoch = $2 AND head = $3 AND turn = $4 AND role = '${fence.role}' RETURNING 1)`,
   ]
-  const { events, documents } = sort(plan.changes)
+  const { events, documents } = sort(changes)
   if (events.length > 0) {
     const source = unnest(parameters, eventTypes, events, pushEvent)
     parts.push(`e AS (INSERT INTO ${tables.events(domain)} (${eventColumns}) SELECT u.* FROM g, ${source})`)
@@ -107,6 +108,35 @@ async function isOverwritten(query: Query, tables: Tables, domain: string, plan:
     if (found !== undefined && found[0] !== change.checksum) return false
   }
   throw new UnderpinError('unknown', 'Too many commits have come since to tell')
+}
+
+/**
+ * Copies the events and the new documents of a plan into their tables, within its transaction. What is left, documents
+ * that are there in an older state, is to be written with the fence.
+ */
+export async function copyPlan(
+  copy: Copy,
+  tables: Tables,
+  domain: string,
+  plan: Plan,
+  isNew: (collection: string, id: string) => boolean,
+): Promise<readonly Change[]> {
+  const { events, documents } = sort(plan.changes)
+  const left: Change[] = []
+  const values: SqlValue[] = []
+  for (const event of events) pushEvent(values, event)
+  if (events.length > 0)
+    await copy({ into: `${tables.events(domain)} (${eventColumns})`, types: eventTypes, values })
+  for (const [collection, changed] of documents) {
+    const fresh: SqlValue[] = []
+    for (const [id, document] of changed) {
+      if (isNew(collection, id)) pushDocument(fresh, document)
+      else left.push(document)
+    }
+    const into = `${tables.collection(domain, collection)} (${documentColumns})`
+    if (fresh.length > 0) await copy({ into, types: documentTypes, values: fresh })
+  }
+  return left
 }
 
 /** Takes rows that a plan will write again, or evicts, out of the way of unique indexes. Within the plan's transaction. */

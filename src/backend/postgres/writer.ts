@@ -16,7 +16,7 @@ import { isLasting, isRefusal } from './error.ts'
 import { type FenceRow, lockFence, readFence, toFenceRow } from './fence-row.ts'
 import { alterCollection, type Tables } from './table.ts'
 import { PostgresView } from './view.ts'
-import { clearForUnique, isUnique, tokenLength, wasWritten, writePlan } from './write.ts'
+import { clearForUnique, copyPlan, isUnique, tokenLength, wasWritten, writePlan } from './write.ts'
 
 /** Makes a plan under a fence; may be called again, with another. */
 export type Make = (fence: Fence, view: PostgresView) => Plan
@@ -48,8 +48,10 @@ export class Writer {
     this.#view = new PostgresView(tables, domain, this.catalog)
   }
 
-  write(database: Database, make: Make): Promise<Plan> {
+  /** A bulk of records is copied, in a transaction. */
+  write(database: Database, make: Make, isBulk = false): Promise<Plan> {
     return this.#inTurn(async () => {
+      if (isBulk) return this.#writeLocked(database, make, isBulk)
       if (this.#contended > 0) this.#contended--
       else {
         const written = await this.#writeGuarded(database, make)
@@ -101,16 +103,20 @@ export class Writer {
     return plan
   }
 
-  async #writeLocked(database: Database, make: Make): Promise<Plan> {
+  async #writeLocked(database: Database, make: Make, isBulk = false): Promise<Plan> {
     const token = newToken()
     let written: { row: FenceRow; plan: Plan } | undefined
     const run = () =>
       database.transaction(
-        async (query, [found]) => {
+        async (query, [found], copy) => {
+          const [tables, domain] = [this.#tables, this.#domain]
           const row = toFenceRow(found)
-          const plan = await planLocked(query, this.#tables, this.#domain, row, this.#view, make)
+          const plan = await planLocked(query, tables, domain, row, this.#view, make)
           written = { row, plan }
-          return isEmpty(plan, row) || writePlan(query, this.#tables, this.#domain, row, plan, token)
+          if (isEmpty(plan, row)) return true
+          const isNew = (collection: string, id: string) => this.#view.isNew(collection, id)
+          const left = isBulk && copy ? await copyPlan(copy, tables, domain, plan, isNew) : plan.changes
+          return writePlan(query, tables, domain, row, plan, token, left)
         },
         lockFence(this.#tables, this.#domain),
       )
