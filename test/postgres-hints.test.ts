@@ -1,0 +1,131 @@
+import { randomBytes } from 'node:crypto'
+import pg from 'pg'
+import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
+import { ArrayParameter } from '../src/backend/postgres/array.ts'
+import { postgres } from '../src/backend/postgres/postgres.ts'
+import { openStore } from '../src/index.ts'
+
+const server = inject('postgres')
+const url = 'url' in server ? server.url : ''
+let admin: pg.Client
+let schema: string
+
+beforeEach(async ({ skip }) => {
+  skip('reason' in server, 'reason' in server ? server.reason : '')
+  schema = `t_${randomBytes(4).toString('hex')}`
+  admin = new pg.Client(url)
+  await admin.connect()
+})
+afterEach(async () => {
+  await admin?.query(`DROP SCHEMA IF EXISTS "${schema}" CASCADE`)
+  await admin?.end()
+})
+
+const domains = { app: {} } as const
+const open = (options: object = {}) => openStore(postgres(url, { schema, ...options }), { domains })
+
+/** Milliseconds from each commit of one store to its delivery by another. */
+async function delays(options: object, times: number): Promise<number[]> {
+  const [writer, reader] = [await open(options), await open(options)]
+  const found: number[] = []
+  let next: (() => void) | undefined
+  const ending = new AbortController()
+  const reading = (async () => {
+    for await (const _ of reader.domain('app').follow({ signal: ending.signal })) next?.()
+  })()
+  for (let i = 0; i < times; i++) {
+    const delivered = new Promise<void>((resolve) => {
+      next = resolve
+    })
+    const since = performance.now()
+    await writer.domain('app').log.append('s', { type: 't', data: i })
+    await delivered
+    found.push(performance.now() - since)
+    // Longer apart than notifications are kept, so that each commit is told of by one of its own.
+    await new Promise((resolve) => setTimeout(resolve, 30))
+  }
+  ending.abort()
+  await reading
+  await Promise.all([writer.close(), reader.close()])
+  return found.sort((a, b) => a - b)
+}
+
+describe('a commit on PostgreSQL', () => {
+  it('is told to other processes at once, without waiting for them to look', async () => {
+    // They would look every half second only.
+    const found = await delays({ pollMs: 500 }, 20)
+    const [p50, last] = [found[10] ?? Number.NaN, found.at(-1) ?? Number.NaN]
+    console.log(`from commit to delivery: p50 ${p50.toFixed(1)} ms, longest ${last.toFixed(1)} ms`)
+    expect(p50).toBeLessThan(250)
+  })
+
+  it('is found by those who look, where notifications are switched off', async () => {
+    const store = await open({ notify: false })
+    expect([...store.backends.values()][0]?.supports.watch).toBe('poll')
+    await store.close()
+    expect(await delays({ notify: false, pollMs: 10 }, 5)).toHaveLength(5)
+  })
+
+  it('is found too after the session that hears notifications has ended', async () => {
+    const [writer, reader] = [await open({ pollMs: 20 }), await open({ pollMs: 20 })]
+    const app = reader.domain('app')
+    const ending = new AbortController()
+    const seen: number[] = []
+    const reading = (async () => {
+      for await (const { position } of app.follow({ signal: ending.signal })) {
+        seen.push(position)
+        if (seen.length === 20) ending.abort()
+      }
+    })()
+    for (let i = 0; i < 20; i++) {
+      await writer.domain('app').log.append('s', { type: 't', data: i })
+      await admin.query(
+        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN "underpin%'`,
+      )
+    }
+    await reading
+    expect(seen).toEqual(Array.from({ length: 20 }, (_, i) => i + 1))
+    await Promise.all([writer.close(), reader.close()])
+  })
+
+  it('leaves no session behind when the store is closed', async () => {
+    const store = await openStore(`${url}?schema=${schema}&application_name=${schema}`, { domains })
+    const ending = new AbortController()
+    const watching = store.domain('app').follow({ signal: ending.signal }).next()
+    await store.domain('app').log.append('s', { type: 't', data: 1 })
+    await watching
+    ending.abort()
+    await store.close()
+    const sessions = `SELECT count(*)::int AS n FROM pg_stat_activity WHERE application_name = '${schema}'`
+    await expect.poll(async () => (await admin.query(sessions)).rows[0].n).toBe(0)
+  })
+})
+
+describe('an array parameter', () => {
+  it('reaches the server as it was given, in binary and as text', async () => {
+    const texts = ['', 'a', '"', '\\', '{},', 'NULL', 'ü€😀', '\t\n', 'x'.repeat(10_000), null]
+    const numbers = [
+      0,
+      1,
+      -1,
+      2 ** 31,
+      -(2 ** 31) - 1,
+      2 ** 32,
+      Number.MAX_SAFE_INTEGER,
+      Number.MIN_SAFE_INTEGER,
+      null,
+    ]
+    for (const [type, values] of [
+      ['text', texts],
+      ['bigint', numbers],
+      ['text', []],
+    ] as const) {
+      const parameter = new ArrayParameter(type, values)
+      const wanted = values.map((value) => (value === null ? null : String(value)))
+      for (const sent of [parameter.toBinary(), parameter.toText()]) {
+        const { rows } = await admin.query(`SELECT unnest($1::${type}[])::text AS v`, [sent])
+        expect(rows.map(({ v }) => v)).toEqual(wanted)
+      }
+    }
+  })
+})
