@@ -38,6 +38,7 @@ interface Waiting {
 class Batched extends Forward {
   readonly #options: Required<BatchOptions>
   readonly #lines = new Map<string, Line>()
+  readonly #paces = new Map<string, Pace>()
   #isClosing = false
 
   constructor(inner: Backend, options: BatchOptions) {
@@ -57,10 +58,18 @@ class Batched extends Forward {
     let line = this.#lines.get(name)
     if (line === undefined) {
       const send = (group: readonly Commit[]) => this.inner.commit(domain, epoch, group)
-      line = new Line(send, this.#options, () => this.#lines.delete(name))
+      line = new Line(send, this.#options, this.#paceOf(domain), () => this.#lines.delete(name))
       this.#lines.set(name, line)
     }
     return line.join(commits, options?.signal)
+  }
+
+  #paceOf(domain: string): Pace {
+    const known = this.#paces.get(domain)
+    if (known !== undefined) return known
+    const pace = { isShared: false }
+    this.#paces.set(domain, pace)
+    return pace
   }
 
   override open(): Promise<void> {
@@ -76,10 +85,16 @@ class Batched extends Forward {
   }
 }
 
+/** Whether the last group of a domain held the commits of several callers. */
+interface Pace {
+  isShared: boolean
+}
+
 /** The commits of one domain under one epoch, in the order in which they came. */
 class Line {
   readonly #send: (group: readonly Commit[]) => Promise<readonly Outcome[]>
   readonly #options: Required<BatchOptions>
+  readonly #pace: Pace
   readonly #onEmpty: () => void
   #waiting: Waiting[] = []
   #isRunning = false
@@ -89,10 +104,12 @@ class Line {
   constructor(
     send: (group: readonly Commit[]) => Promise<readonly Outcome[]>,
     options: Required<BatchOptions>,
+    pace: Pace,
     onEmpty: () => void,
   ) {
     this.#send = send
     this.#options = options
+    this.#pace = pace
     this.#onEmpty = onEmpty
   }
 
@@ -127,13 +144,20 @@ class Line {
     return new Promise((resolve) => this.#drained.push(resolve))
   }
 
-  /** Sends groups until nobody waits. Each begins a turn of the event loop later, so that callers who were just answered can join. */
+  /**
+   * Sends groups until nobody waits. Behind a group of several callers the next begins a turn of the event loop later,
+   * so that those who were just answered can join; a lone caller waits only for what is called together with it.
+   */
   async #run(): Promise<void> {
     this.#isRunning = true
     this.#watchDeadline()
     while (this.#waiting.length > 0) {
-      await new Promise((resolve) => setImmediate(resolve))
-      await this.#sendGroup(this.#takeGroup())
+      await new Promise<void>((resolve) =>
+        this.#pace.isShared ? setImmediate(resolve) : process.nextTick(resolve),
+      )
+      const group = this.#takeGroup()
+      this.#pace.isShared = group.length > 1
+      await this.#sendGroup(group)
     }
     this.#isRunning = false
     this.#cancelTimer?.()
