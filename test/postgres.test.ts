@@ -3,6 +3,7 @@ import pg from 'pg'
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
 import { postgres } from '../src/backend/postgres/postgres.ts'
 import { isUnderpinError, openStore, verifyDomain } from '../src/index.ts'
+import { startPostgres } from './server/postgres.ts'
 
 const server = inject('postgres')
 const url = 'url' in server ? server.url : ''
@@ -95,11 +96,123 @@ describe('a PostgreSQL server', () => {
     await store.close()
   })
 
+  it.for(['fsync=off', 'full_page_writes=off'])(
+    'that runs with %s is not called durable',
+    async (setting, { skip }) => {
+      const own = await startPostgres([setting])
+      if (typeof own === 'string') return skip(own)
+      const store = await openStore(own.url, { domains: {} })
+      expect([...store.backends.values()][0]?.supports.durability).toBe('process')
+      await store.close()
+      await own.stop()
+    },
+  )
+
+  it.each(['standard_conforming_strings=off', 'array_nulls=off', 'extra_float_digits=0'])(
+    'with %s for the role is refused, with what to do, and nothing is made',
+    async (setting) => {
+      const opened = openStore(withSetting(setting), { domains: { app: {} } })
+      await expect(opened).rejects.toMatchObject({
+        code: 'unsupported',
+        hint: `ALTER ROLE … SET ${setting.split('=')[0]} = ${setting.startsWith('extra') ? '1' : 'on'}`,
+      })
+      const { rows } = await admin.query('SELECT to_regnamespace($1) AS found', [schema])
+      expect(rows[0].found).toBeNull()
+    },
+  )
+
+  it('is asked for all of its settings at once, and for no DDL when all is current', async () => {
+    await (await openStore(`${url}?schema=${schema}`, { domains: {} })).close()
+    const asked: string[] = []
+    const pool = new pg.Pool({ connectionString: url })
+    const watched = {
+      query(config: { text: string }) {
+        asked.push(config.text)
+        return pool.query(config)
+      },
+      connect: () => Promise.reject(new Error('no transaction is needed')),
+      end: () => pool.end(),
+    }
+    const backend = postgres(watched as never, { schema, prepare: false })
+    await backend.open()
+    await backend.close()
+    await pool.end()
+    expect(asked).toHaveLength(3)
+    expect(asked.filter((text) => text.includes('current_setting'))).toHaveLength(1)
+    expect(asked.filter((text) => !/^(SELECT|WITH)/.test(text))).toEqual([])
+  })
+
   it('that is not there is out of reach, and the password is masked', async () => {
     const opened = openStore('postgres://ada:hunter2@127.0.0.1:1/app', { domains: {} })
     const error = await opened.catch((found: unknown) => found)
     expect(error).toMatchObject({ code: 'unavailable' })
     expect(String((error as Error).message)).not.toContain('hunter2')
+  })
+})
+
+describe('a search path', () => {
+  const withPath = (path: string) => withSetting(`search_path=${path}`)
+  let hostile: string
+
+  beforeEach(async () => {
+    hostile = `${schema}_hostile`
+    await admin.query(`CREATE SCHEMA ${hostile}`)
+  })
+  afterEach(() => admin.query(`DROP SCHEMA ${hostile} CASCADE`))
+
+  it.each([
+    ['function', 'unnest', "FUNCTION $.unnest(text[]) RETURNS SETOF text LANGUAGE sql AS 'SELECT ''other'''"],
+    ['function', 'row_number', "FUNCTION $.row_number() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'"],
+    ['operator', '=', 'OPERATOR $.= (FUNCTION = pg_catalog.textne, LEFTARG = text, RIGHTARG = text)'],
+    ['type', 'text', 'DOMAIN $.text AS varchar(3)'],
+    ['collation', 'C', 'COLLATION $."C" FROM pg_catalog."en_US"'],
+  ])('with a %s named %s before PostgreSQL’s own is refused by name', async (kind, name, sql) => {
+    const made = sql.replaceAll('$', hostile).replace('"en_US"', '"ucs_basic"')
+    await admin.query(`CREATE ${made}`)
+    const opened = openStore(withPath(`${hostile},pg_catalog`), { domains: { app: {} } })
+    await expect(opened).rejects.toMatchObject({
+      code: 'unsupported',
+      message: expect.stringContaining(`${kind} ${hostile}.${name}`),
+      hint: expect.stringContaining('search_path'),
+    })
+  })
+
+  it('with a function behind PostgreSQL’s own that fits the types better is refused as well', async () => {
+    await admin.query(
+      `CREATE FUNCTION ${hostile}.unnest(text[]) RETURNS SETOF text LANGUAGE sql AS 'SELECT ''other'''`,
+    )
+    await expect(openStore(withPath(hostile), { domains: {} })).rejects.toMatchObject({ code: 'unsupported' })
+  })
+
+  it('with tables and functions of our names, and operators of its own types, changes nothing', async () => {
+    for (const sql of [
+      'TABLE $.underpin_fences (domain text)',
+      'TABLE $.underpin_migrations (number int)',
+      'TABLE $.app__events (position int)',
+      'TABLE $.pg_class (oid int)',
+      "TYPE $.mood AS ENUM ('good')",
+      "FUNCTION $.never($.mood, $.mood) RETURNS boolean LANGUAGE sql AS 'SELECT false'",
+      'OPERATOR $.= (FUNCTION = $.never, LEFTARG = $.mood, RIGHTARG = $.mood)',
+      "FUNCTION $.max($.mood) RETURNS text LANGUAGE sql AS 'SELECT ''other'''",
+      "FUNCTION $.current_setting(text) RETURNS text LANGUAGE sql AS 'SELECT ''other'''",
+    ])
+      await admin.query(`CREATE ${sql.replaceAll('$', hostile)}`)
+    const store = await openStore(withPath(`${hostile},pg_catalog`), {
+      domains: {
+        app: { collections: { things: { fields: { n: 'number' }, indexes: { by_n: { fields: ['n'] } } } } },
+      },
+    })
+    const app = store.domain('app')
+    await app.log.append('s', { type: 't', data: 1 })
+    await app.documents('things').put('a', { n: 0.1 + 0.2 })
+    expect((await app.documents('things').list({ index: 'by_n' })).documents.map(({ id }) => id)).toEqual([
+      'a',
+    ])
+    const [backend] = store.backends.values()
+    expect(await verifyDomain(backend as never, 'app')).toMatchObject({ isSound: true, events: 1 })
+    await store.close()
+    const { rows } = await admin.query(`SELECT count(*)::int AS n FROM ${hostile}.underpin_fences`)
+    expect(rows[0].n).toBe(0)
   })
 })
 

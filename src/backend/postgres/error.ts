@@ -51,7 +51,7 @@ export function translate(error: unknown, place: string): unknown {
   }
   if (state === denied) {
     return new UnderpinError('unsupported', `${place}: the role may not do this: ${because}`, {
-      hint: 'Open the store once with a role that may create tables, then with this one.',
+      hint: 'A domain and a collection are tables: let a role that may create tables run `underpin migrate` with them, and --grant this one.',
       cause: error,
     })
   }
