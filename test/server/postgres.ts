@@ -57,7 +57,7 @@ export async function startPostgres(settings: readonly string[] = []): Promise<P
 }
 
 /** Nothing to change, or the user to run as. */
-type Owner = { readonly uid?: never } | { readonly uid: number; readonly gid: number }
+export type Owner = { readonly uid?: never } | { readonly uid: number; readonly gid: number }
 
 function findBinaries(): string | undefined {
   const root = '/usr/lib/postgresql'
@@ -74,7 +74,7 @@ function findBinaries(): string | undefined {
 }
 
 /** PostgreSQL refuses to run as root, so root hands it to somebody else. */
-function findOwner(): Owner | undefined {
+export function findOwner(): Owner | undefined {
   if (process.getuid?.() !== 0) return {}
   for (const name of ['postgres', 'nobody']) {
     try {
@@ -119,7 +119,7 @@ async function launch(
   throw new Error(`PostgreSQL did not start:\n${log}`)
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const probe = createServer().listen(0, '127.0.0.1')
   await once(probe, 'listening')
   const { port } = probe.address() as { port: number }

@@ -1,9 +1,11 @@
 /** What is needed of a PostgreSQL driver: a pool or a PGlite instance, through one small interface. */
 import { createRequire } from 'node:module'
 import { UnderpinError } from '../../error.ts'
+import { checksumOf } from '../../model/digest.ts'
 import type { SqlValue } from '../sql/scan.ts'
 import { ArrayParameter } from './array.ts'
 import { type CopyConnection, CopyIn, type CopyRows } from './copy.ts'
+import { refusePooler } from './pooler.ts'
 
 export type Parameter = SqlValue | ArrayParameter
 export type Row = readonly unknown[]
@@ -23,6 +25,8 @@ export interface Database {
     work: (query: Query, rows: readonly Row[], copy: Copy | undefined) => Promise<T>,
     first?: string,
   ): Promise<T>
+  /** Refuses sessions in which prepared statements do not hold; undefined where nothing is prepared. */
+  readonly checkSessions?: () => Promise<void>
   /** Opens a session of its own that hears notifications. Undefined where there is no other process to hear from. */
   readonly listen?: (onNotify: (channel: string) => void, onLost: () => void) => Promise<Listening>
   close(): Promise<void>
@@ -43,7 +47,7 @@ export interface PgPool {
   readonly Client?: new (
     options: never,
   ) => PgListener
-  readonly options?: object
+  readonly options?: { readonly max?: number | undefined }
 }
 
 interface PgListener {
@@ -54,7 +58,9 @@ interface PgListener {
   on(event: 'error' | 'end', run: () => void): unknown
 }
 
-interface PgClient {
+export interface PgClient {
+  /** The session on the server, as it was named when the connection was made. */
+  readonly processID?: number | null | undefined
   /** The driver's own, not that of its native variant. */
   readonly connection?: Partial<CopyConnection>
   query(config: object | string): Promise<{ rows: unknown[][] }>
@@ -130,6 +136,7 @@ export function fromPool(pool: PgPool, { isPrepared }: Pick<PoolOptions, 'isPrep
       }
     },
     ...(pool.Client === undefined || pool.options === undefined ? {} : { listen: listenBeside(pool) }),
+    ...(isPrepared ? { checkSessions: () => refusePooler(pool) } : {}),
     async close() {},
   }
 }
@@ -167,11 +174,11 @@ const listenBeside =
     }
   }
 
-/** The same text has the same name in every session of this process. */
+/** A name belongs to one text, in every process: where sessions are shared after all, no other statement is run. */
 function nameOf(names: Map<string, string>, text: string): string {
   const known = names.get(text)
   if (known !== undefined) return known
-  const name = `underpin_${names.size}`
+  const name = `underpin_${checksumOf(text).slice(0, 32)}`
   names.set(text, name)
   return name
 }

@@ -1,5 +1,6 @@
 /** What PostgreSQL's errors mean here. https://www.postgresql.org/docs/current/errcodes-appendix.html */
 import { isUnderpinError, UnderpinError } from '../../error.ts'
+import { isLostStatement, pooled } from './pooler.ts'
 
 /** The SQLSTATE of a server's error, or undefined for any other. */
 function stateOf(error: unknown): string | undefined {
@@ -41,6 +42,7 @@ export function translate(error: unknown, place: string): unknown {
       cause: error,
     })
   }
+  if (isLostStatement(error)) return pooled(error)
   if (passing.test(state))
     return new UnderpinError('unavailable', `${place} could not take the call: ${because}`, { cause: error })
   if (missing.test(state)) {

@@ -7,6 +7,7 @@ import type { Tables } from './table.ts'
 
 /** Brings the schema up to date, and says what an acknowledgement of this server outlives. No DDL if all is current. */
 export async function prepareSchema(database: Database, tables: Tables): Promise<Supports['durability']> {
+  await database.checkSessions?.()
   const durability = await checkServer(database.query)
   const { pending } = await inspectSchema(database.query, tables)
   if (pending.length > 0) await migrate(database, tables)
