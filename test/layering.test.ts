@@ -36,7 +36,7 @@ const laws: readonly { layer: RegExp; may: RegExp }[] = [
   // An application like any other: the public surface only.
   {
     layer: /^cli\//,
-    may: /^(cli\/|index\.ts$|sync\.ts$|conformance\/conformance\.ts$|backend\/sqlite\/sqlite\.ts$)/,
+    may: /^(cli\/|index\.ts$|sync\.ts$|conformance\/conformance\.ts$|backend\/(sqlite\/sqlite|postgres\/postgres)\.ts$)/,
   },
   { layer: /^facet\//, may: /^(facet\/|model\/|error\.ts$|clock\.ts$)/ },
 ]

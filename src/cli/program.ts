@@ -9,6 +9,7 @@ import { get, type ListFlags, list, type PutFlags, put } from './command/documen
 import { type ExportFlags, exportDomain } from './command/export.ts'
 import { type ImportFlags, importFile } from './command/import.ts'
 import { info } from './command/info.ts'
+import { type MigrateFlags, migrate } from './command/migrate.ts'
 import { type AppendFlags, append, type ReadFlags, read, type TailFlags, tail } from './command/streams.ts'
 import { exit } from './exit.ts'
 import { fieldValue, fieldValues, numberOr, positiveNumber, seconds, time, wholeNumber } from './input.ts'
@@ -22,6 +23,7 @@ export function toProgram(signal: AbortSignal): Command {
   program.helpCommand('help [command]', 'the help of a command')
   addLooking(program, run, signal)
   addChanging(program, run)
+  addMigrating(program, run)
   addCopying(program, run, signal)
   addProving(program, run, signal)
   return program
@@ -56,6 +58,7 @@ Examples:
   underpin tail -s sqlite:./app.db --no-follow --json | jq .type
   underpin export orders.ndjson.gz -s sqlite:./app.db -d orders
   underpin verify -s sqlite:./app.db
+  underpin migrate -s postgres://owner@localhost/app --domains ./dist/domains.js --grant app
 
 Exit codes: 0 done, 1 failure, 2 usage or confirmation needed, 3 pending, 4 a verification found a difference,
 5 conflict, 6 store out of reach, 130 interrupted.`
@@ -128,6 +131,19 @@ function addChanging(program: Command, run: Run): void {
     .option('--id <id>', 'put once, however often this is run')
     .option('--create', 'make the store, the domain and the collection if they are not there')
     .action((collection, id, _, command) => run(command, (flags: PutFlags) => put(collection, id, flags)))
+}
+
+function addMigrating(program: Command, run: Run): void {
+  program
+    .command('migrate')
+    .description('bring a store up to date: schema, domains (-d, several with commas), collections, rights')
+    .option('--domains <module>', 'the domains as openStore takes them: a module or a JSON file')
+    .option('--backend <name>', 'only domains placed on this backend')
+    .option('--grant <role>', 'grant this role what running needs, and no more (PostgreSQL)')
+    .option('--dry-run', 'only say what would be done; exit code 3 if that is anything')
+    .action((_, command) =>
+      run(command, (flags: MigrateFlags) => migrate(flags), { exitWhenNotOk: () => exit.pending }),
+    )
 }
 
 function addCopying(program: Command, run: Run, signal: AbortSignal): void {

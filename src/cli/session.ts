@@ -1,5 +1,6 @@
 /** What every command begins with: the store that was named, opened, and the domain that is meant. */
 import { existsSync, statSync } from 'node:fs'
+import { inspectPostgres } from '../backend/postgres/postgres.ts'
 import type { Backend, Domain, DomainOptions, Store } from '../index.ts'
 import { openStore, UnderpinError } from '../index.ts'
 import type { OutputFlags } from './output.ts'
@@ -29,9 +30,10 @@ export class Session {
   /** Opens the store. One that is not there, or a domain that is not, is made only where `mayCreate`. */
   static async open(flags: GlobalFlags, mayCreate = false): Promise<Session> {
     const url = storeUrl(flags)
-    if (!mayCreate) refuseMissing(url)
+    const isNew = await isMissing(url)
+    if (isNew && !mayCreate) throw missing(url)
     // A new store without a domain would be of no use, so it is not made before the domain is known.
-    else if (isMissing(url) && flags.domain === undefined) throw domainNeeded([])
+    if (isNew && flags.domain === undefined) throw domainNeeded([])
     const domains = mayCreate && flags.domain !== undefined ? { [flags.domain]: {} } : {}
     const store = await openStore<Record<string, DomainOptions>>(url, {
       domains,
@@ -105,16 +107,25 @@ export function filePath(url: string): string | undefined {
   return rest.replace(/^\/\/(?=\/)/, '').split('?', 1)[0]
 }
 
-/** Reading must not make a file. */
-function refuseMissing(url: string): void {
-  if (!isMissing(url)) return
-  throw new UnderpinError('unavailable', `There is no store at ${url}`, {
-    hint: 'Look at the path. The commands append, put and import make a store when they are given --create.',
+export function isPostgres(url: string): boolean {
+  return /^postgres(?:ql)?:/i.test(url)
+}
+
+/** Reading must make neither a file nor a schema. */
+function missing(url: string): UnderpinError {
+  return new UnderpinError('unavailable', `There is no store at ${url}`, {
+    hint: 'Look at the path or the schema. The commands append, put and import make a store when they are given --create, and migrate makes one.',
   })
 }
 
-/** Whether opening the URL would make a store: no file, or an empty one. */
-function isMissing(url: string): boolean {
+/** Whether opening the URL would make a store: no file, an empty one, or no schema. */
+async function isMissing(url: string): Promise<boolean> {
+  if (isPostgres(url)) return (await inspectPostgres(url)).applied.length === 0
+  return isMissingFile(url)
+}
+
+/** Whether the URL's store is a file that is not there, or empty. */
+export function isMissingFile(url: string): boolean {
   const path = filePath(url)
   return path !== undefined && (!existsSync(path) || statSync(path).size === 0)
 }

@@ -29,6 +29,8 @@ import { createDomain, dropDomain, Tables } from './table.ts'
 import { parseTarget } from './target.ts'
 import { baseOf, type Make, Writer } from './writer.ts'
 
+export { grantPostgres, inspectPostgres, type PostgresGrant, type PostgresInspection } from './admin.ts'
+
 export interface PostgresOptions {
   /** The schema that holds everything; `underpin` if left out. At most 63 bytes. */
   readonly schema?: string

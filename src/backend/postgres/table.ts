@@ -30,12 +30,16 @@ export const postgres: Dialect = {
     typeof value === 'string' ? `'${value.replaceAll("'", "''")}'` : String(Number(value)),
 }
 
+export function quoteName(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`
+}
+
 /** Tables of a schema that the user chose. */
 export class Tables {
   readonly schema: string
 
   constructor(schema: string) {
-    this.schema = `"${schema.replaceAll('"', '""')}"`
+    this.schema = quoteName(schema)
   }
 
   get fences(): string {

@@ -1,10 +1,11 @@
 /** `underpin doctor`: what could break a promise on this machine, in this store. Looks before it opens anything. */
 import { accessSync, constants, existsSync, statfsSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
+import { inspectPostgres } from '../../backend/postgres/postgres.ts'
 import { inspectSqlite } from '../../backend/sqlite/sqlite.ts'
 import { type Backend, isUnderpinError, systemClock } from '../../index.ts'
 import type { Summary } from '../output.ts'
-import { filePath, type GlobalFlags, Session } from '../session.ts'
+import { filePath, type GlobalFlags, isPostgres, Session } from '../session.ts'
 import { showNumber, showTime, toTable } from '../text.ts'
 
 type Result = 'ok' | 'pending' | 'warning' | 'failure'
@@ -47,6 +48,7 @@ async function examine(url: string, flags: GlobalFlags): Promise<Finding[]> {
     if (found.every(({ result }) => result !== 'failure'))
       found.push(...(await attempt('SQLite', () => [...driver(url), ...database(url)])))
   }
+  if (isPostgres(url)) found.push(...(await attempt('PostgreSQL', () => server(url))))
   const mayOpen = found.every(({ result }) => result === 'ok' || result === 'warning')
   return mayOpen ? [...found, ...(await attempt('store', () => store(flags)))] : found
 }
@@ -120,14 +122,22 @@ function database(url: string): Finding[] {
       result: journalMode === 'wal' ? 'ok' : 'failure',
       detail: `${journalMode}, synchronous ${synchronous}, ${wal}`,
     },
-    pending.length === 0
-      ? { check: 'migrations', result: 'ok', detail: `${applied.length} applied, none pending` }
-      : {
-          check: 'migrations',
-          result: 'pending',
-          detail: `${pending.join(', ')}: applied by the next process that opens the store`,
-        },
+    migrations(applied, pending),
   ]
+}
+
+async function server(url: string): Promise<Finding[]> {
+  const { version, schema, applied, pending } = await inspectPostgres(url)
+  const found: Finding = { check: 'PostgreSQL', result: 'ok', detail: `${version}, schema ${schema}` }
+  if (applied.length > 0) return [found, migrations(applied, pending)]
+  return [found, { check: 'store', result: 'failure', detail: `there is none in the schema ${schema}` }]
+}
+
+function migrations(applied: readonly string[], pending: readonly string[]): Finding {
+  if (pending.length === 0)
+    return { check: 'migrations', result: 'ok', detail: `${applied.length} applied, none pending` }
+  const detail = `${pending.join(', ')}: applied by \`underpin migrate\`, or by the next process that opens the store`
+  return { check: 'migrations', result: 'pending', detail }
 }
 
 async function store(flags: GlobalFlags): Promise<Finding[]> {
