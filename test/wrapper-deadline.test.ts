@@ -19,6 +19,15 @@ beforeEach(async () => {
   backend = deadline({ clock, deadlineMs: 1_000 })(line)
 })
 
+describe('close', () => {
+  it('leaves no timer behind that would keep the process alive', async () => {
+    await backend.fence('app')
+    expect(clock.timers).toBe(1)
+    await backend.close()
+    expect(clock.timers).toBe(0)
+  })
+})
+
 describe.each(verbs)('%s to a backend that does not answer', (_verb, writes, call) => {
   it(`ends with ${writes ? 'unknown' : 'timeout'} at the deadline, not earlier`, async () => {
     line.hold()

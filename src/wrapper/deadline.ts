@@ -77,7 +77,7 @@ class Calls {
   readonly #clock: Clock
   readonly #deadlineMs: number
   readonly #pending = new Set<Call>()
-  #isTicking = false
+  #stopTicking: (() => void) | undefined
 
   constructor(clock: Clock, deadlineMs: number) {
     this.#clock = clock
@@ -112,15 +112,17 @@ class Calls {
     })
   }
 
+  /** Leaves no timer behind: a process that has closed its store may end at once. */
   endAll(): void {
+    this.#stopTicking?.()
+    this.#stopTicking = undefined
     for (const call of [...this.#pending]) call.end(endedError(call.verb, 'closed', 'was ended by close()'))
   }
 
   #tick(): void {
-    if (this.#isTicking) return
-    this.#isTicking = true
-    this.#clock.timer(this.#deadlineMs / 4, () => {
-      this.#isTicking = false
+    if (this.#stopTicking !== undefined) return
+    this.#stopTicking = this.#clock.timer(this.#deadlineMs / 4, () => {
+      this.#stopTicking = undefined
       const now = this.#clock.monotonic()
       for (const call of this.#pending) {
         if (now - call.since < this.#deadlineMs) break
