@@ -47,6 +47,7 @@ function flatness(reports: readonly Report[], count: number, rate: number): Figu
   const [second = Number.NaN] = rates
   const last = rates.at(-1) ?? Number.NaN
   return {
+    on: 'sqlite',
     id: 'import',
     title: `import of ${count.toLocaleString('en')} events`,
     value: rate,
@@ -82,6 +83,7 @@ function memory(reports: readonly Report[]): Figure {
   const megabytes = reports.map(({ rss }) => rss / 1e6)
   const peak = Math.max(...megabytes)
   return {
+    on: 'sqlite',
     id: 'import-memory',
     title: 'memory during that import',
     value: peak,
@@ -101,6 +103,7 @@ function opening(store: string, count: number): Figure {
   ).sort((a, b) => a - b)
   const value = times[2] ?? Number.NaN
   return {
+    on: 'sqlite',
     id: 'open',
     title: `opening a store of ${count.toLocaleString('en')} events`,
     value,

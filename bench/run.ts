@@ -1,15 +1,34 @@
-/** One case on one peer, in a process of its own: `tsx bench/run.ts '{"kind":"append",…}' peer folder`. Prints JSON. */
-import { peers } from './peer/index.ts'
+/**
+ * One case on one peer, in a process of its own: `tsx bench/run.ts '{"kind":"append",…}' PEER PLACE`. The place is a
+ * folder, or the URL of an empty database. Prints JSON.
+ */
+import { drive } from './drive.ts'
+import { appendTogether } from './fleet.ts'
+import type { Latency } from './latency.ts'
+import { openerOf } from './peer/index.ts'
 import type { Peer } from './peer/peer.ts'
 import { event } from './work.ts'
 
 export type Work =
   | { readonly kind: 'append'; readonly streams: number; readonly callers: number; readonly count: number }
+  | Together
   | { readonly kind: 'read stream'; readonly count: number }
   | { readonly kind: 'feed'; readonly count: number }
   | { readonly kind: 'put'; readonly callers: number; readonly count: number }
   | { readonly kind: 'get'; readonly callers: number; readonly count: number }
   | { readonly kind: 'get synchronously'; readonly count: number }
+  | { readonly kind: 'apply'; readonly events: number; readonly documents: number }
+
+/** Several processes append for so many seconds, on one domain or spread over several. */
+export interface Together {
+  readonly kind: 'append together'
+  readonly processes: number
+  readonly domains: number
+  readonly streams: number
+  /** In each process. */
+  readonly callers: number
+  readonly seconds: number
+}
 
 export interface Run {
   /** Operations per second. */
@@ -19,38 +38,33 @@ export interface Run {
   /** Acknowledged and not found afterwards. */
   readonly lost: number
   readonly durability: string
+  /** Where callers wait for an answer to each call. */
+  readonly latency?: Latency | undefined
 }
 
 /** A slow peer is stopped after so many seconds; its rate is what it reached by then. */
 const longestSeconds = 6
 
-const [work, name, folder] = process.argv.slice(2)
-if (work === undefined || name === undefined || folder === undefined)
-  throw new Error('usage: run.ts WORK PEER FOLDER')
-const openPeer = await peers[name]?.()
-if (openPeer === undefined) throw new Error(`no peer ${name}`)
-const peer = await openPeer(folder)
-const run = await measure(JSON.parse(work), peer)
+const [json, name, place] = process.argv.slice(2)
+if (json === undefined || name === undefined || place === undefined)
+  throw new Error('usage: run.ts WORK PEER PLACE')
+const work: Work = JSON.parse(json)
+const run = work.kind === 'append together' ? await appendTogether(work, name, place) : await runAlone(work)
 process.stdout.write(`${JSON.stringify(run)}\n`)
-await peer.close()
 process.exit(0)
 
-async function measure(work: Work, peer: Peer): Promise<Run> {
+async function runAlone(work: Exclude<Work, Together>): Promise<Run> {
+  const open = await openerOf(name as string)
+  const peer = await open(place as string)
+  const run = await measure(work, peer)
+  await peer.close()
+  return run
+}
+
+async function measure(work: Exclude<Work, Together>, peer: Peer): Promise<Run> {
   switch (work.kind) {
-    case 'append': {
-      const { append } = required(peer, 'append')
-      // Warm up on the streams that will be used, so that nobody is measured while being compiled.
-      const warm = Math.min(20_000, work.count)
-      const warmed = await callers(warm, work.callers, 2, (n) =>
-        append(`stream-${n % work.streams}`, event(n)),
-      )
-      const ran = await callers(work.count, work.callers, longestSeconds, (n) =>
-        append(`stream-${n % work.streams}`, event(n)),
-      )
-      const kept = peer.count === undefined ? undefined : await peer.count()
-      const lost = kept === undefined ? 0 : Math.max(0, warmed.done + ran.done - kept)
-      return { ...ran, lost, durability: peer.durability }
-    }
+    case 'append':
+      return measureAppend(work, peer)
     case 'read stream': {
       const { fill, readStream } = required(peer, 'fill', 'readStream')
       const streams = Math.max(1, work.count / 1_000)
@@ -75,20 +89,12 @@ async function measure(work: Work, peer: Peer): Promise<Run> {
     }
     case 'put': {
       const { put } = required(peer, 'put')
-      await callers(20_000, work.callers, 2, (n) => put(`thing-${n % 10_000}`, event(n).data))
-      const ran = await callers(work.count, work.callers, longestSeconds, (n) =>
-        put(`thing-${n % 10_000}`, event(n).data),
-      )
-      return { ...ran, lost: 0, durability: peer.durability }
+      return driven(work, peer, (n) => put(`thing-${n % 10_000}`, event(n).data))
     }
     case 'get': {
       const { put, get } = required(peer, 'put', 'get')
-      await callers(1_000, 64, 60, (n) => put(`thing-${n}`, event(n).data))
-      await callers(20_000, work.callers, 2, (n) => get(`thing-${n % 1_000}`))
-      const ran = await callers(work.count, work.callers, longestSeconds, (n) =>
-        get(`thing-${(n * 7) % 1_000}`),
-      )
-      return { ...ran, lost: 0, durability: peer.durability }
+      await drive({ count: 1_000, callers: 64, seconds: 60 }, (n) => put(`thing-${n}`, event(n).data))
+      return driven(work, peer, (n) => get(`thing-${(n * 7) % 1_000}`))
     }
     case 'get synchronously': {
       const { put, getSync } = required(peer, 'put', 'getSync')
@@ -99,29 +105,40 @@ async function measure(work: Work, peer: Peer): Promise<Run> {
         return work.count
       })
     }
+    case 'apply': {
+      const { follow } = required(peer, 'follow')
+      const { makeFeed } = await import('./feed.ts')
+      const pages = await makeFeed(work.events, work.documents)
+      const take = await follow()
+      return timed(peer, async () => {
+        for (const page of pages) await take(page)
+        return pages.reduce((sum, { items }) => sum + items.length, 0)
+      })
+    }
   }
 }
 
-/** Runs `count` operations from so many callers, each waiting for its answer before it asks again. */
-async function callers(count: number, width: number, seconds: number, run: (n: number) => Promise<unknown>) {
-  let next = 0
-  let done = 0
-  let failed = 0
-  const since = performance.now()
-  const until = since + seconds * 1_000
-  await Promise.all(
-    Array.from({ length: width }, async () => {
-      while (next < count && performance.now() < until) {
-        try {
-          await run(next++)
-          done++
-        } catch {
-          failed++
-        }
-      }
-    }),
-  )
-  return { rate: done / ((performance.now() - since) / 1_000), done, failed }
+async function measureAppend(work: Extract<Work, { kind: 'append' }>, peer: Peer): Promise<Run> {
+  const { append } = required(peer, 'append')
+  const appendOne = (n: number) => append(`stream-${n % work.streams}`, event(n))
+  // Warm up on the streams that will be used, so that nobody is measured while being compiled.
+  const warm = { count: Math.min(20_000, work.count), callers: work.callers, seconds: 2 }
+  const warmed = await drive(warm, appendOne)
+  const { rate, done, failed, latencies } = await drive({ ...work, seconds: longestSeconds }, appendOne)
+  const kept = peer.count === undefined ? undefined : await peer.count()
+  const lost = kept === undefined ? 0 : Math.max(0, warmed.done + done - kept)
+  return { rate, done, failed, lost, durability: peer.durability, latency: latencies.latency }
+}
+
+/** Warms up, and measures. */
+async function driven(
+  work: { readonly callers: number; readonly count: number },
+  peer: Peer,
+  call: (n: number) => Promise<unknown>,
+): Promise<Run> {
+  await drive({ count: Math.min(20_000, work.count), callers: work.callers, seconds: 2 }, call)
+  const { rate, done, failed, latencies } = await drive({ ...work, seconds: longestSeconds }, call)
+  return { rate, done, failed, lost: 0, durability: peer.durability, latency: latencies.latency }
 }
 
 async function timed(peer: Peer, run: () => Promise<number>): Promise<Run> {
@@ -133,5 +150,5 @@ async function timed(peer: Peer, run: () => Promise<number>): Promise<Run> {
 
 function required<K extends keyof Peer>(peer: Peer, ...verbs: K[]): Required<Pick<Peer, K>> {
   for (const verb of verbs) if (peer[verb] === undefined) throw new Error(`this peer has no ${String(verb)}`)
-  return peer as Required<Pick<Peer, K>>
+  return peer as Peer & Required<Pick<Peer, K>>
 }

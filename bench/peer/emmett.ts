@@ -64,7 +64,7 @@ async function count(connection: ReturnType<typeof sqliteConnection>): Promise<n
   return row?.n ?? 0
 }
 
-async function fill(
+export async function fill(
   store: { appendToStream(stream: string, events: ReturnType<typeof event>[]): Promise<unknown> },
   streams: number,
   each: number,

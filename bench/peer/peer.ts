@@ -1,4 +1,5 @@
 /** One store under test. A peer offers what it has; a case that needs more is left out for it. */
+import type { FeedPage } from '../feed.ts'
 import type { Happened } from '../work.ts'
 
 export interface Peer {
@@ -13,10 +14,13 @@ export interface Peer {
   readAll?(): Promise<number>
   /** Fills streams with events, as fast as it can. */
   fill?(streams: number, each: number): Promise<void>
+  /** Makes an empty copy that takes a feed, page by page. */
+  follow?(): Promise<(page: FeedPage) => Promise<unknown>>
   put?(id: string, value: unknown): Promise<unknown>
   get?(id: string): Promise<unknown>
   getSync?(id: string): unknown
   close(): Promise<void>
 }
 
-export type OpenPeer = (folder: string) => Promise<Peer>
+/** Opens it in an empty folder, or at the URL of an empty database; for a domain of this name, if it has such. */
+export type OpenPeer = (place: string, domain?: string) => Promise<Peer>

@@ -1,15 +1,15 @@
 /** Underpin, through its public surface, as an application uses it. */
 import { join } from 'node:path'
 import { openStore } from 'underpin'
+import { postgres } from 'underpin/postgres'
 import { openStoreSync } from 'underpin/sync'
+import { declared, type FeedPage } from '../feed.ts'
 import { event } from '../work.ts'
 import type { OpenPeer, Peer } from './peer.ts'
 
-const domains = { bench: { collections: { things: {} } } } as const
-
-async function open(url: string, durability: string): Promise<Peer> {
-  const store = await openStore(url, { domains })
-  const bench = store.domain('bench')
+async function open(url: string, durability: string, domain = 'bench'): Promise<Peer> {
+  const store = await openStore(url, { domains: { [domain]: declared } })
+  const bench = store.domain(domain)
   const things = bench.documents('things')
   return {
     durability,
@@ -41,11 +41,15 @@ async function open(url: string, durability: string): Promise<Peer> {
 
 export const underpinSqlite: OpenPeer = (folder) =>
   open(`sqlite:${join(folder, 'bench.db')}`, 'synchronous=FULL')
+export const underpinPostgres: OpenPeer = async (url, domain) => ({
+  ...(await open(url, 'synchronous_commit=on', domain)),
+  follow: () => follow(url),
+})
 export const underpinMemory: OpenPeer = () => open('memory:', 'none')
 
 /** The synchronous verbs. */
 export const underpinSync: OpenPeer = async (folder) => {
-  const store = openStoreSync(`sqlite:${join(folder, 'bench.db')}`, { domains })
+  const store = openStoreSync(`sqlite:${join(folder, 'bench.db')}`, { domains: { bench: declared } })
   const things = store.domain('bench').documents('things')
   return {
     durability: 'synchronous=FULL',
@@ -53,4 +57,13 @@ export const underpinSync: OpenPeer = async (folder) => {
     getSync: (id) => things.get(id),
     close: async () => store.close(),
   }
+}
+
+/** What a move does with each page, at the seam: nothing outside takes pages. */
+async function follow(url: string) {
+  const backend = postgres(url)
+  await backend.open()
+  const vacant = await backend.fence('copy')
+  await backend.transition('copy', vacant, { ...vacant, role: 'prepared', epoch: 1, incarnation: 'copy' })
+  return (page: FeedPage) => backend.apply('copy', 1, page)
 }

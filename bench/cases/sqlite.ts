@@ -1,24 +1,5 @@
-/** What is measured, against whom, and what was set out to be reached. */
-import type { Work } from './run.ts'
-
-export interface Goal {
-  /** The peer compared with, or another case of Underpin's own. */
-  readonly against: string
-  /** The least ratio of Underpin's rate to it. */
-  readonly atLeast: number
-  /** The case to compare with, if it is another one. */
-  readonly inCase?: string
-}
-
-export interface Case {
-  readonly id: string
-  readonly title: string
-  readonly unit: string
-  readonly work: Work
-  /** The first is Underpin. */
-  readonly peers: readonly string[]
-  readonly goals: readonly Goal[]
-}
+/** The cases on SQLite. */
+import { type Case, rate } from '../case.ts'
 
 const group = 'better-sqlite3, group commit by hand'
 const single = 'better-sqlite3, autocommit'
@@ -26,7 +7,7 @@ const shared = 'Emmett SQLite, one connection'
 const asItComes = 'Emmett SQLite, as it comes'
 
 /** All cases; quick ones store a quarter. */
-export function allCases(isQuick: boolean): readonly Case[] {
+export function sqliteCases(isQuick: boolean): readonly Case[] {
   const scale = isQuick ? 0.25 : 1
   return [...appends(scale), ...reads(scale), ...documents(scale)]
 }
@@ -41,10 +22,7 @@ function appends(scale: number): Case[] {
       unit: 'events/s',
       work: { ...many, callers: 64, count: 100_000 * scale },
       peers: ['underpin', group, shared, asItComes, 'lmdb'],
-      goals: [
-        { against: shared, atLeast: 10 },
-        { against: group, atLeast: 0.65 },
-      ],
+      goals: [rate(shared, 10), rate(group, 0.65)],
     },
     {
       id: 'append-64-hot',
@@ -52,7 +30,7 @@ function appends(scale: number): Case[] {
       unit: 'events/s',
       work: { ...hot, callers: 64, count: 100_000 * scale },
       peers: ['underpin', group, shared, asItComes],
-      goals: [{ against: 'underpin', inCase: 'append-64', atLeast: 0.8 }],
+      goals: [rate('underpin', 0.8, 'append-64')],
     },
     {
       id: 'append-1',
@@ -60,7 +38,7 @@ function appends(scale: number): Case[] {
       unit: 'events/s',
       work: { ...many, callers: 1, count: 20_000 * scale },
       peers: ['underpin', single, shared, asItComes, 'lmdb'],
-      goals: [{ against: single, atLeast: 0.8 }],
+      goals: [rate(single, 0.8)],
     },
     {
       id: 'append-1-hot',
@@ -92,7 +70,7 @@ function appends(scale: number): Case[] {
       unit: 'events/s',
       work: { ...many, callers: 64, count: 500_000 * scale },
       peers: ['underpin, memory', 'Emmett, memory'],
-      goals: [{ against: 'Emmett, memory', atLeast: 3 }],
+      goals: [rate('Emmett, memory', 3)],
     },
     {
       id: 'append-memory-hot',
@@ -113,10 +91,7 @@ function reads(scale: number): Case[] {
       unit: 'events/s',
       work: { kind: 'read stream', count: 100_000 },
       peers: ['underpin', group, shared],
-      goals: [
-        { against: shared, atLeast: 2 },
-        { against: group, atLeast: 0.6 },
-      ],
+      goals: [rate(shared, 2), rate(group, 0.6)],
     },
     {
       id: 'feed',
@@ -124,10 +99,7 @@ function reads(scale: number): Case[] {
       unit: 'events/s',
       work: { kind: 'feed', count: 200_000 * scale },
       peers: ['underpin', group, shared],
-      goals: [
-        { against: shared, atLeast: 2 },
-        { against: group, atLeast: 0.6 },
-      ],
+      goals: [rate(shared, 2), rate(group, 0.6)],
     },
   ]
 }
@@ -140,7 +112,7 @@ function documents(scale: number): Case[] {
       unit: 'puts/s',
       work: { kind: 'put', callers: 64, count: 50_000 * scale },
       peers: ['underpin', 'Deno KV', group, 'Keyv SQLite', 'lmdb'],
-      goals: [{ against: 'Deno KV', atLeast: 8 }],
+      goals: [rate('Deno KV', 8)],
     },
     {
       id: 'get-64',
@@ -148,7 +120,7 @@ function documents(scale: number): Case[] {
       unit: 'gets/s',
       work: { kind: 'get', callers: 64, count: 100_000 * scale },
       peers: ['underpin', 'Deno KV', group, 'Keyv SQLite', 'lmdb'],
-      goals: [{ against: 'Deno KV', atLeast: 3 }],
+      goals: [rate('Deno KV', 3)],
     },
     {
       id: 'get-sync',
@@ -156,7 +128,7 @@ function documents(scale: number): Case[] {
       unit: 'gets/s',
       work: { kind: 'get synchronously', count: 200_000 * scale },
       peers: ['underpin, synchronous', single, 'lmdb'],
-      goals: [{ against: single, atLeast: 0.6 }],
+      goals: [rate(single, 0.6)],
     },
   ]
 }
