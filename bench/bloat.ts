@@ -35,9 +35,14 @@ export async function measureBloat(places: Places, seconds: number): Promise<rea
       seconds,
     }
     const running = start(work, 'underpin, PostgreSQL', url, seconds + 120)
-    const looks = await watch(url, seconds)
+    const ended = new AbortController()
+    running.finally(() => ended.abort())
+    const looks = await watch(url, seconds, ended.signal)
     const run = await running
-    if (typeof run === 'string') throw new Error(run)
+    if (typeof run === 'string' || looks.length <= windows) {
+      console.log(`bloat: no figure: ${typeof run === 'string' ? run : 'too few looks at the fence'}`)
+      return []
+    }
     return [toFigure(looks, run, seconds)]
   } finally {
     await places.remove(url)
@@ -45,14 +50,14 @@ export async function measureBloat(places: Places, seconds: number): Promise<rea
 }
 
 /** Looks at the fence at the beginning and at the end of each window, from the first commits on. */
-async function watch(connectionString: string, seconds: number): Promise<Look[]> {
+async function watch(connectionString: string, seconds: number, ended: AbortSignal): Promise<Look[]> {
   const client = new pg.Client({ connectionString })
   await client.connect()
   const looks: Look[] = []
-  while (((await look(client))?.head ?? 0) < 1_000) await sleep(100)
+  while (!ended.aborted && ((await look(client))?.head ?? 0) < 1_000) await sleep(100)
   const since = performance.now()
-  for (let n = 0; n <= windows; n++) {
-    await sleep(since + (n * seconds * 1_000) / windows - performance.now())
+  for (let n = 0; n <= windows && !ended.aborted; n++) {
+    await sleep(Math.max(0, since + (n * seconds * 1_000) / windows - performance.now()))
     const found = await look(client)
     if (found === undefined) continue
     const before = looks.at(-1)

@@ -58,7 +58,8 @@ export function start(work: Work, peer: string, place: string, seconds = 120): P
 /** The line of a stack trace that names the error. */
 function reasonIn(stderr: string): string {
   const lines = stderr.trim().split('\n')
-  return (lines.find((line) => /^\S*(Error|error)\b.*:/.test(line)) ?? lines.at(-1) ?? '').slice(0, 200)
+  const line = lines.find((line) => /^\S*(Error|error)\b.*:/.test(line)) ?? lines.at(-1) ?? ''
+  return line.replace(/^\[/, '').slice(0, 200)
 }
 
 export function troubles({ failed, lost, done }: Run): string {
