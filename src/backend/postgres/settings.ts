@@ -88,7 +88,7 @@ const functions = [
   'to_regnamespace',
   'unnest',
 ]
-const operators = ['=', '<>', '<', '>', '<=', '>=', '#>', '#>>']
+const operators = ['=', '<>', '<', '>', '<=', '>=', '+', '||', '#>', '#>>']
 const types = ['text', 'json', 'oid', 'name']
 
 const equals = 'OPERATOR(pg_catalog.=)'
