@@ -3,13 +3,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it, type TestContext } from 'vitest'
 import type { ChildJob } from './crash/child.ts'
-import { append, isWrong, record, type Trial } from './crash/proof.ts'
+import { isWrong, record, type Trial } from './crash/proof.ts'
 import { randomOf } from './crash/random.ts'
 import { childCommand, run } from './crash/run.ts'
 import { makeScript, type Verbs } from './crash/script.ts'
 import { type Call, callsIn, counted, killedAt, traced, whyNoStrace } from './crash/strace.ts'
 import { readSyncOrder } from './crash/sync-order.ts'
 import { examineAll, inPairs } from './crash/trial.ts'
+import { append } from './proof.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'underpin-crash-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))

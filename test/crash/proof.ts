@@ -1,20 +1,6 @@
-/** The record of a proof: one line for people, and one in reports/proof.jsonl for programs. */
-import { appendFileSync, mkdirSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
+/** The record of a proof with killed processes: one line for people, and one in reports/proof.jsonl for programs. */
+import { append, type Proof } from '../proof.ts'
 import type { Verdict } from './checker.ts'
-
-export interface Proof {
-  readonly promise: string
-  readonly backend: string
-  /** What was tried: processes that were killed, or acknowledgements that were looked at. */
-  readonly tried: number
-  /** Those of them that broke the promise. */
-  readonly failed: number
-  /** Processes that ended before they could be killed, and so prove nothing. */
-  readonly unknown: number
-  readonly seed: number
-  readonly seconds: number
-}
 
 /** What one killed process left, judged right after the kill and once more after the rest was done. */
 export interface Trial {
@@ -52,11 +38,4 @@ export function record(promise: string, trials: readonly Trial[], seed: number, 
   )
   append(proof)
   return proof
-}
-
-/** One line more in reports/proof.jsonl. */
-export function append(proof: Proof): void {
-  const reports = fileURLToPath(new URL('../../reports/', import.meta.url))
-  mkdirSync(reports, { recursive: true })
-  appendFileSync(`${reports}proof.jsonl`, `${JSON.stringify(proof)}\n`)
 }
