@@ -113,20 +113,16 @@ describe('concurrent callers of several stores are told what some order of their
     ['sqlite', 20, () => `sqlite:${join(folder, 'app.db')}`],
     ['postgres', count, () => place('histories')],
   ]
-  it.for(backends)(
-    'on %s',
-    async ([backend, histories, target], { skip }) => {
-      if (backend === 'postgres') skip(url === undefined, whyNot)
-      const since = performance.now()
-      const stores = await openStores(target)
-      const total = await examine(stores, histories)
-      await Promise.all(stores.map((store) => store.close()))
-      expect(total.operations).toBe(histories * operations)
-      expect(total.conflicts).toBeGreaterThan(histories * 10)
-      conclude(backend, 'linearizable', total, since)
-    },
-    timeout,
-  )
+  it.for(backends)('on %s', { timeout }, async ([backend, histories, target], { skip }) => {
+    if (backend === 'postgres') skip(url === undefined, whyNot)
+    const since = performance.now()
+    const stores = await openStores(target)
+    const total = await examine(stores, histories)
+    await Promise.all(stores.map((store) => store.close()))
+    expect(total.operations).toBe(histories * operations)
+    expect(total.conflicts).toBeGreaterThan(histories * 10)
+    conclude(backend, 'linearizable', total, since)
+  })
 })
 
 describe('on postgres, they are told so too', () => {
