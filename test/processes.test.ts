@@ -2,60 +2,9 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
-import { openStore, verifyDomain } from '../src/index.ts'
+import { openStore } from '../src/index.ts'
+import { judge, sumOf, truth } from './process/judge.ts'
 import { Process } from './process/pool.ts'
-import type { Seen } from './process/tasks.ts'
-
-/** The whole feed as one reader finds it when all is quiet. */
-async function truth(path: string) {
-  const store = await openStore(path.includes('://') ? path : `sqlite:${path}`, { domains: { app: {} } })
-  const app = store.domain('app')
-  const events: number[] = []
-  const documents: Record<string, number> = {}
-  for (let after = 0, head = 1; after < head; ) {
-    const page = await app.changes({ after })
-    for (const item of page.items) {
-      if (item.kind === 'event') events.push(item.position)
-      else documents[`${item.collection}/${item.id}`] = item.position
-    }
-    ;[after, head] = [page.next, page.head]
-  }
-  const seqs = async (stream: string) => {
-    const found: number[] = []
-    for await (const { seq } of app.log.events(stream)) found.push(seq)
-    return found
-  }
-  const found = {
-    events,
-    documents,
-    shared: await seqs('shared'),
-    contended: await seqs('contended'),
-    head: await app.head(),
-  }
-  const verified = await verifyDomain([...store.backends.values()][0] as never, 'app')
-  await store.close()
-  return { ...found, verified }
-}
-
-/** What a reader was given, held against what there is behind the position at which it began. */
-function judge(
-  { events, documents, outOfOrder }: Seen,
-  after: number,
-  all: Awaited<ReturnType<typeof truth>>,
-) {
-  const wanted = all.events.filter((position) => position > after)
-  const given = new Set(events)
-  const stale = Object.entries(all.documents).filter(
-    ([id, position]) => position > after && documents[id] !== position,
-  )
-  return {
-    delivered: events.length,
-    missing: wanted.filter((position) => !given.has(position)).length + stale.length,
-    doubled: events.length - given.size,
-    outOfOrder,
-    foreign: [...given].filter((position) => !wanted.includes(position)).length,
-  }
-}
 
 /** Commits of each process before the readers come, and while they read. */
 const early = 40
@@ -107,16 +56,12 @@ describe.each(places)('four processes on %s', (_name, place) => {
     const all = await truth(path)
 
     expect(all.head).toBe(end)
-    expect(all.shared).toEqual(Array.from({ length: all.shared.length }, (_, i) => i + 1))
-    expect(all.shared.length).toBe(early + times)
-    expect(all.contended).toEqual(Array.from({ length: early + times }, (_, i) => i + 1))
+    const upTo = (count: number) => Array.from({ length: count }, (_, i) => i + 1)
+    expect(all.streams.get('shared')).toEqual(upTo(early + times))
+    expect(all.streams.get('contended')).toEqual(upTo(early + times))
     expect(all.verified.damaged).toEqual([])
 
-    const totals = { delivered: 0, missing: 0, doubled: 0, outOfOrder: 0, foreign: 0 }
-    for (const { after, seen: reader } of seen) {
-      const result = judge(reader, after, all)
-      for (const key of Object.keys(totals) as (keyof typeof totals)[]) totals[key] += result[key]
-    }
+    const totals = sumOf(seen.map(({ after, seen: reader }) => judge(reader, after, all)))
     const back = watched.reduce((sum, { back }) => sum + back, 0)
     console.log(
       `${processes.length} processes, ${times * processes.length} commits in ${seconds.toFixed(1)} s, ${conflicts.reduce((a, b) => a + b)} conflicts retried;`,

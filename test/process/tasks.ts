@@ -1,31 +1,12 @@
 /** What processes of the tests can be told to do with a store. */
 import { setTimeout as pause } from 'node:timers/promises'
-import { collection, isUnderpinError, openBackend, openStore } from '../../src/index.ts'
+import { isUnderpinError, openBackend } from '../../src/index.ts'
 import { openStoreSync } from '../../src/sync.ts'
+import { type App, domains, keep, openApp, urlOf } from './app.ts'
+import { type CommitPlan, commitAtRandom, type Race, raceForAll, type Told, type Won } from './commits.ts'
 
-const domains = {
-  app: {
-    collections: {
-      things: collection<{ n: number; by: string }>({
-        fields: { n: 'number', by: 'string' },
-        indexes: { by_n: { fields: ['n'] }, by_by: { fields: ['by', 'n'] } },
-      }),
-    },
-  },
-} as const
-
-/** By path of a SQLite file, or by URL. */
-const urlOf = (path: string) => (path.includes('://') ? path : `sqlite:${path}`)
-const openApp = (path: string) => openStore(urlOf(path), { domains, deadlineMs: 60_000 })
-type App = ReturnType<Awaited<ReturnType<typeof openApp>>['domain']>
-
-let kept: Awaited<ReturnType<typeof openApp>> | undefined
-
-/** The store that this process keeps open between calls. */
-async function keep(path: string): Promise<App> {
-  kept ??= await openApp(path)
-  return kept.domain('app')
-}
+/** The type of the event that ends reading, for readers that cannot know its position. */
+export const endMark = 'end'
 
 export interface Seen {
   /** The positions of the events delivered, in the order of delivery. */
@@ -36,16 +17,31 @@ export interface Seen {
   readonly outOfOrder: number
 }
 
-/** Takes deliveries until the position of the last one is known to be the end. */
+interface Delivery {
+  readonly kind: string
+  readonly position: number
+  readonly type?: string
+  readonly id?: string
+  readonly collection?: string
+}
+
+/** Takes deliveries until the last one: at a position that is known, or an event that says so. */
 class Reader implements Seen {
   readonly events: number[] = []
   readonly documents: Record<string, number> = {}
   outOfOrder = 0
+  isOver = false
+  readonly #end: number
   #last = 0
 
-  take(item: { kind: string; position: number; id?: string; collection?: string }): void {
+  constructor(end: number) {
+    this.#end = end
+  }
+
+  take(item: Delivery): void {
     if (item.position <= this.#last) this.outOfOrder++
     this.#last = item.position
+    if (item.position >= this.#end || item.type === endMark) this.isOver = true
     if (item.kind === 'event') this.events.push(item.position)
     else this.documents[`${item.collection}/${item.id}`] = item.position
   }
@@ -116,8 +112,24 @@ export const tasks = {
     return conflicts
   },
 
+  /** Commits at random, several under way at once, and says what it was told. */
+  async commit({ path, ...plan }: { path: string } & CommitPlan): Promise<Told> {
+    return commitAtRandom(await keep(path), plan)
+  },
+
+  /** Appends an event of this type to a stream of its own. */
+  async mark({ path, type }: { path: string; type: string }): Promise<number[]> {
+    const app = await keep(path)
+    return [...(await app.log.append('marks', { type, data: null })).positions]
+  },
+
+  /** Takes part in many races at once. */
+  async raceMany({ path, ...race }: { path: string } & Race): Promise<Won> {
+    return raceForAll(await keep(path), race)
+  },
+
   /**
-   * Reads the feed page by page from a position on, again and again, until it has reached `end`. A read of an
+   * Reads the feed page by page from a position on, again and again, until it has reached `end` or the end mark. A read of an
    * embedded store is answered within the call: without a pause this loop would let nothing else in the process run.
    */
   async poll({
@@ -132,8 +144,8 @@ export const tasks = {
     limit: number
   }): Promise<Seen> {
     const app = await keep(path)
-    const reader = new Reader()
-    for (let position = after; position < end; ) {
+    const reader = new Reader(end)
+    for (let position = after; position < end && !reader.isOver; ) {
       const page = await app.changes({ after: position, limit })
       for (const item of page.items) reader.take(item)
       if (page.next === position) await pause(1)
@@ -142,14 +154,14 @@ export const tasks = {
     return reader
   },
 
-  /** Follows the feed live from a position on until `end`. */
+  /** Follows the feed live from a position on until `end` or the end mark. */
   async follow({ path, after, end }: { path: string; after: number; end: number }): Promise<Seen> {
     const app = await keep(path)
-    const reader = new Reader()
+    const reader = new Reader(end)
     const ending = new AbortController()
     for await (const item of app.follow({ after, signal: ending.signal })) {
       reader.take(item)
-      if (item.position >= end) ending.abort()
+      if (reader.isOver) ending.abort()
     }
     return reader
   },
