@@ -19,7 +19,7 @@ const path = `${url}?schema=${schema}`
 const processCount = 8
 /** Commits of each process before the readers come, and while they read. */
 const early = 50
-const times = 250
+const times = 150
 /** Readers know the end when they see it. */
 const end = Number.MAX_SAFE_INTEGER
 
@@ -50,18 +50,15 @@ const commitAll = (phase: string, times: number, seed: number) =>
     ),
   )
 
-/** Readers in every process: page by page and live, from 0 and from the middle. */
+/** A reader in every process: page by page or live, from 0 or from the middle. */
 function startReaders(middle: number) {
-  return processes.flatMap((process, i) => {
+  return processes.map((process, i) => {
     const after = i % 4 < 2 ? 0 : middle
-    const seen =
-      i % 2 === 0
-        ? process.call('poll', { path, after, end, limit: 1 + 20 * i })
-        : process.call('follow', { path, after, end })
-    return [
-      { after, seen },
-      { after: middle, seen: process.call('follow', { path, after: middle, end }) },
-    ]
+    const isLive = i % 2 === 1
+    const seen = isLive
+      ? process.call('follow', { path, after, end })
+      : process.call('poll', { path, after, end, limit: 5 + 20 * i })
+    return { after, seen }
   })
 }
 
@@ -111,7 +108,7 @@ describe('eight processes on one PostgreSQL schema, with statements held up and 
     expect(totals.delivered).toBeGreaterThan(processCount * times)
     expect(
       Math.min(troubles.slept, troubles.serialization, troubles.deadlock, troubles.late),
-    ).toBeGreaterThan(3)
+    ).toBeGreaterThan(0)
   }, 120_000)
 })
 
@@ -124,7 +121,7 @@ async function endReading(): Promise<{ positions: number[] }> {
 
 describe('10,000 races of eight processes', () => {
   it('have one winner for each expected revision and each expected seq', async () => {
-    const [rounds, width] = [20, 500]
+    const [rounds, width, callers] = [20, 500, 1]
     const since = performance.now()
     await admin.query(`DROP FUNCTION IF EXISTS ${schema}.trouble CASCADE`)
     let expected = Array.from({ length: width }, () => 0)
@@ -132,7 +129,14 @@ describe('10,000 races of eight processes', () => {
     const winsOf = processes.map(() => 0)
     for (let round = 0; round < rounds; round++) {
       const won = await Promise.all(
-        processes.map((process) => process.call('raceMany', { path, expected, callers: 2 })),
+        processes.map((process, i) =>
+          process.call('raceMany', {
+            path,
+            expected,
+            callers,
+            first: Math.floor((i * width) / processCount),
+          }),
+        ),
       )
       winners.push(...expected.map((_, race) => won.reduce((n, each) => n + (each.winners[race] ?? 0), 0)))
       for (const [i, each] of won.entries()) winsOf[i] = each.winners.reduce((a, b) => a + b, winsOf[i] ?? 0)
@@ -142,7 +146,7 @@ describe('10,000 races of eight processes', () => {
     const seconds = secondsSince(since)
     const failed = winners.filter((count) => count !== 1).length
     console.log(
-      `${winners.length} races of ${processCount * 2} callers: ${failed} without exactly one winner; won by each process ${winsOf} (${seconds} s)`,
+      `${winners.length} races of ${processCount * callers} callers: ${failed} without exactly one winner; won by each process ${winsOf} (${seconds} s)`,
     )
     append({
       promise: 'one winner',

@@ -102,7 +102,12 @@ export interface Race {
   /** The revision, or the seq, that every caller expects of each document or stream; 0 is absent. */
   readonly expected: readonly number[]
   readonly callers: number
+  /** Where this process begins, so that no process is the first everywhere. */
+  readonly first: number
 }
+
+/** Races under way at once in one process: less than all, or one group of commits would win all of them. */
+const racesAtOnce = 32
 
 export interface Won {
   /** How many callers of this process won the race for each of them. */
@@ -112,21 +117,26 @@ export interface Won {
 }
 
 /** Takes part in many races at once: in each, only one caller of all processes can find what all of them expect. */
-export async function raceForAll(app: App, { expected, callers }: Race): Promise<Won> {
+export async function raceForAll(app: App, { expected, callers, first }: Race): Promise<Won> {
   const won: Won = { winners: expected.map(() => 0), now: [...expected] }
-  const attempts = expected.flatMap((seq, number) =>
-    Array.from({ length: callers }, async () => {
-      try {
-        won.now[number] = await raceFor(app, number, seq)
-        won.winners[number] = (won.winners[number] ?? 0) + 1
-      } catch (error) {
-        if (!isUnderpinError(error, 'conflict')) throw error
-        const [{ found }] = error.details.failed as readonly [{ found: number }]
-        won.now[number] = found
-      }
-    }),
-  )
-  await Promise.all(attempts)
+  const attempt = async (number: number) => {
+    try {
+      won.now[number] = await raceFor(app, number, expected[number] ?? 0)
+      won.winners[number] = (won.winners[number] ?? 0) + 1
+    } catch (error) {
+      if (!isUnderpinError(error, 'conflict')) throw error
+      const [{ found }] = error.details.failed as readonly [{ found: number }]
+      won.now[number] = found
+    }
+  }
+  let next = 0
+  const racer = async () => {
+    for (let i = next++; i < expected.length; i = next++) {
+      const number = (first + i) % expected.length
+      await Promise.all(Array.from({ length: callers }, () => attempt(number)))
+    }
+  }
+  await Promise.all(Array.from({ length: racesAtOnce }, racer))
   return won
 }
 

@@ -148,7 +148,7 @@ export const tasks = {
     for (let position = after; position < end && !reader.isOver; ) {
       const page = await app.changes({ after: position, limit })
       for (const item of page.items) reader.take(item)
-      if (page.next === position) await pause(1)
+      if (page.next === position) await pause(5)
       position = page.next
     }
     return reader
