@@ -5,7 +5,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { type Clock, sleep } from '../../clock.ts'
-import { UnderpinError } from '../../error.ts'
+import { isUnderpinError, UnderpinError } from '../../error.ts'
 import { definitionsCollection, plainCollection } from '../../model/collection.ts'
 import { DigestSum } from '../../model/digest.ts'
 import type { Fence } from '../../model/fence.ts'
@@ -23,6 +23,12 @@ export type Make = (fence: Fence, view: PostgresView) => Plan
 
 /** Groups that go under the lock at once after writers met: optimism has just been shown to be wrong. */
 const lockedGroups = 16
+
+/**
+ * Milliseconds that the change of a table waits for those who read it. Commits of the domain and reads of the table wait
+ * in line behind it: rather than hold them up for as long as a session sits idle in a transaction, it is tried again.
+ */
+const tableLockMs = 200
 
 /** Milliseconds; whoever waits for the answer has given up by then. */
 const askForMs = 10_000
@@ -86,7 +92,12 @@ export class Writer {
     if (known === undefined) return undefined
     const { query } = database
     this.#view.moveTo(known)
-    const plan = await this.#view.plan(query, () => make(known.fence, this.#view))
+    const plan = await this.#view.plan(query, () => make(known.fence, this.#view)).catch((error: unknown) => {
+      // By a fence that is only remembered nobody is refused.
+      if (!isUnderpinError(error, 'fenced')) throw error
+      this.#known = undefined
+    })
+    if (plan === undefined) return undefined
     if (plan.evicted.length > 0 || needsTransaction(plan, await this.catalog.load(query, known.catalog)))
       return undefined
     const token = newToken()
@@ -197,7 +208,9 @@ export async function planLocked(
   const plan = await view.plan(query, () => make(fence, view))
   const definitions = await view.definitions(query)
   const declared = declaredIn(plan.changes)
-  for (const name of undeclaredIn(plan, definitions, declared))
+  const undeclared = undeclaredIn(plan, definitions, declared)
+  if (declared.size + undeclared.size > 0) await query(`SET LOCAL lock_timeout = ${tableLockMs}`)
+  for (const name of undeclared)
     await alterCollection(query, tables, domain, name, undefined, plainCollection)
   for (const [name, definition] of declared)
     await alterCollection(query, tables, domain, name, definitions.get(name), definition)
