@@ -66,6 +66,9 @@ export async function openStore<const D extends Domains>(
   }
 }
 
+/** The part of the deadline in which calls are tried again: what fails then says that nothing was written, and is heard. */
+const retried = 0.9
+
 /** The wrappers between a domain and its backend, the outermost first. */
 export function standardWrappers(clock: Clock, deadlineMs: number): readonly Wrapper[] {
   return [
@@ -73,7 +76,7 @@ export function standardWrappers(clock: Clock, deadlineMs: number): readonly Wra
     validate,
     batch({ clock, deadlineMs }),
     deadline({ clock, deadlineMs }),
-    retry({ clock, deadlineMs }),
+    retry({ clock, deadlineMs: deadlineMs * retried }),
   ]
 }
 

@@ -99,3 +99,20 @@ describe('what a process remembers of documents', () => {
     expect((await verifyDomain([...writer.backends.values()][0] as never, 'app')).isSound).toBe(true)
   })
 })
+
+describe('what a process remembers of the fence', () => {
+  it('does not keep it from committing under an epoch that it read meanwhile', async () => {
+    const mine = postgres(pool, { schema })
+    await using writer = await openStore(mine, { domains: { app: {} }, deadlineMs: 2_000 })
+    const app = writer.domain('app')
+    for (let n = 0; n < 20; n++) await app.log.append('s', { type: 't', data: n })
+    const other = postgres(url, { schema })
+    await other.open()
+    const from = await other.fence('app')
+    expect(await other.transition('app', from, { ...from, epoch: from.epoch + 1 })).toBe(true)
+    await other.close()
+    expect(await app.log.seq('s')).toBe(20)
+    await app.log.append('s', { type: 't', data: 'under the new epoch' })
+    expect(await app.log.seq('s')).toBe(21)
+  })
+})
