@@ -2,7 +2,7 @@
 import { type Clock, systemClock } from '../../clock.ts'
 import { UnderpinError } from '../../error.ts'
 import type { Change } from '../../model/change.ts'
-import { type CollectionDefinition, definitionsCollection, plainCollection } from '../../model/collection.ts'
+import { type CollectionDefinition, definitionsCollection } from '../../model/collection.ts'
 import { DigestSum } from '../../model/digest.ts'
 import { type Fence, sameFence, vacantFence } from '../../model/fence.ts'
 import type { Page } from '../../model/page.ts'
@@ -19,7 +19,6 @@ import {
   planApply,
   planCommits,
 } from '../plan.ts'
-import { fenceColumns, toFence } from '../sql/record.ts'
 import { Wake } from '../wake.ts'
 import {
   type Database,
@@ -31,12 +30,13 @@ import {
   type Query,
 } from './driver.ts'
 import { isRefusal, translate } from './error.ts'
+import { isUnique, selectFence, writeUnderLock } from './locked.ts'
 import { getDocument, getDocuments, readChanges, readStream, scanCollection } from './read.ts'
 import { prepareSchema } from './schema.ts'
-import { alterCollection, createDomain, dropDomain, Tables } from './table.ts'
+import { createDomain, dropDomain, Tables } from './table.ts'
 import { parseTarget } from './target.ts'
 import { PostgresView } from './view.ts'
-import { clearForUnique, writePlan } from './write.ts'
+import { writePlan } from './write.ts'
 
 export interface PostgresOptions {
   /** The schema that holds everything; `underpin` if left out. At most 63 bytes. */
@@ -294,23 +294,12 @@ export class PostgresBackend implements Backend {
     let seen: Fence | undefined
     const view = this.#views.get(domain) ?? this.#view(domain, -1)
     const run = () =>
-      database.transaction(async (query) => {
-        const fence = await this.#fence(query, domain, 'FOR UPDATE')
-        seen = fence
-        if (fence.role === 'vacant') checkAuthority(domain, fence, fence.epoch)
-        view.moveTo(fence.head)
-        const definitions = await view.definitions(query)
-        planned = await view.plan(query, () => make(fence, view))
-        const declared = declaredIn(planned.changes)
-        for (const name of undeclaredIn(planned, definitions, declared))
-          await alterCollection(query, this.#tables, domain, name, undefined, plainCollection)
-        for (const [name, definition] of declared)
-          await alterCollection(query, this.#tables, domain, name, definitions.get(name), definition)
-        const hasUnique = (name: string) => isUnique(declared.get(name) ?? definitions.get(name))
-        await clearForUnique(query, this.#tables, domain, planned, hasUnique)
-        if (planned.head === fence.head && planned.changes.length === 0) return true
-        return writePlan(query, this.#tables, domain, fence, planned)
-      })
+      database.transaction((query) =>
+        writeUnderLock(query, this.#tables, domain, view, make, (fence, plan) => {
+          seen = fence
+          planned = plan
+        }),
+      )
     try {
       await this.#resolved(database, domain, () => planned, run)
       if (planned === undefined || seen === undefined) throw new TypeError('nothing was planned')
@@ -381,12 +370,8 @@ export class PostgresBackend implements Backend {
     this.#fences.delete(domain)
   }
 
-  async #fence(query: Query, domain: string, lock = ''): Promise<Fence> {
-    const [row] = await query(
-      `SELECT ${fenceColumns} FROM ${this.#tables.fences} WHERE domain = $1 ${lock}`,
-      [domain],
-    )
-    return toFence(row)
+  #fence(query: Query, domain: string, lock?: 'FOR UPDATE'): Promise<Fence> {
+    return selectFence(query, this.#tables, domain, lock)
   }
 
   #view(domain: string, head: Position): PostgresView {
@@ -468,18 +453,4 @@ function needsTransaction(plan: Plan, definitions: ReadonlyMap<string, Collectio
         !definitions.has(change.collection) ||
         isUnique(definitions.get(change.collection))),
   )
-}
-
-/** Collections of a follower whose declaration stands further on in the feed. */
-function undeclaredIn(
-  plan: Plan,
-  known: ReadonlyMap<string, CollectionDefinition>,
-  declared: ReadonlyMap<string, CollectionDefinition>,
-): ReadonlySet<string> {
-  const names = plan.changes.flatMap((change) => (change.kind === 'event' ? [] : [change.collection]))
-  return new Set(names.filter((name) => !known.has(name) && !declared.has(name)))
-}
-
-function isUnique(definition: CollectionDefinition | undefined): boolean {
-  return Object.values(definition?.indexes ?? {}).some(({ unique }) => unique)
 }
