@@ -1,6 +1,7 @@
 /** What is needed of a PostgreSQL driver: a pool or a PGlite instance, through one small interface. */
 import { createRequire } from 'node:module'
 import { UnderpinError } from '../../error.ts'
+import { checksumOf } from '../../model/digest.ts'
 import type { SqlValue } from '../sql/scan.ts'
 
 export type Parameter = SqlValue | readonly SqlValue[]
@@ -54,13 +55,9 @@ export function openPool(url: string, options: PoolOptions): Database {
 
 /** A caller's own pool; closing it stays with the caller. */
 export function fromPool(pool: PgPool, { isPrepared }: Pick<PoolOptions, 'isPrepared'>): Database {
-  const names = new Map<string, string>()
-  const configOf = (text: string, values: readonly Parameter[] = []) => ({
-    ...(isPrepared ? { name: nameOf(names, text) } : {}),
-    text,
-    values,
-    rowMode: 'array',
-    types: parsers,
+  const configOf = (text: string, values?: readonly Parameter[]) => ({
+    ...(isPrepared ? { name: nameOf(text) } : {}),
+    ...pgConfig(text, values),
   })
   return {
     query: async (text, parameters) => (await pool.query(configOf(text, parameters))).rows,
@@ -93,11 +90,18 @@ export function fromPool(pool: PgPool, { isPrepared }: Pick<PoolOptions, 'isPrep
   }
 }
 
-/** The same text has the same name in every session of this process. */
-function nameOf(names: Map<string, string>, text: string): string {
+/** A statement as `pg` takes it. */
+export function pgConfig(text: string, values: readonly Parameter[] = []) {
+  return { text, values, rowMode: 'array', types: parsers }
+}
+
+const names = new Map<string, string>()
+
+/** Made from the text, so that no two backends on one pool ever have one name for two statements. */
+function nameOf(text: string): string {
   const known = names.get(text)
   if (known !== undefined) return known
-  const name = `underpin_${names.size}`
+  const name = `underpin_${checksumOf(text)}`
   names.set(text, name)
   return name
 }
