@@ -26,6 +26,7 @@ export {
 export type { Change } from './model/change.ts'
 export type { DocumentExpectation, FailedCheck, StreamExpectation } from './model/check.ts'
 export { type Limits, limits } from './model/limit.ts'
+export type { RunInTransaction, TransactionClient } from './model/transaction-client.ts'
 export { type Json, type JsonText, parseJsonText } from './model/value.ts'
 export { openBackend } from './open.ts'
 export { type Domains, openStore, Store, type StoreOptions, standardWrappers, type Target } from './store.ts'

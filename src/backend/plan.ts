@@ -13,7 +13,7 @@ import {
   uniqueKey,
 } from '../model/collection.ts'
 import type { Commit, Committed, Outcome } from '../model/commit.ts'
-import type { Checksum, DigestSum } from '../model/digest.ts'
+import { type Checksum, DigestSum } from '../model/digest.ts'
 import {
   type Document,
   documentChecksum,
@@ -44,6 +44,10 @@ export interface Plan {
 export interface Base {
   readonly head: Position
   readonly digest: DigestSum
+}
+
+export function baseOf({ head, digest }: Fence): Base {
+  return { head, digest: new DigestSum(digest) }
 }
 
 /** Plans a group of commits, to be written under a fence that holds authority. */

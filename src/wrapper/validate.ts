@@ -27,6 +27,10 @@ class Validated extends Forward {
     return sync === undefined ? undefined : validateSync(sync, this.#limits)
   }
 
+  override within(client: unknown): Backend {
+    return new Validated(this.inner.within(client))
+  }
+
   override commit(...call: Parameters<Backend['commit']>) {
     try {
       checkCommits(call[0], call[2], this.#limits)

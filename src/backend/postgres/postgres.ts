@@ -3,14 +3,13 @@ import { type Clock, systemClock } from '../../clock.ts'
 import { UnderpinError } from '../../error.ts'
 import type { Change } from '../../model/change.ts'
 import { type CollectionDefinition, definitionsCollection } from '../../model/collection.ts'
-import { DigestSum } from '../../model/digest.ts'
 import { type Fence, sameFence, vacantFence } from '../../model/fence.ts'
 import type { Page } from '../../model/page.ts'
 import type { Position } from '../../model/position.ts'
 import { Heads } from '../async.ts'
 import type { Backend, CallOptions, Supports } from '../backend.ts'
 import {
-  type Base,
+  baseOf,
   checkAuthority,
   checkFollower,
   declaredIn,
@@ -36,6 +35,7 @@ import { prepareSchema } from './schema.ts'
 import { createDomain, dropDomain, Tables } from './table.ts'
 import { parseTarget } from './target.ts'
 import { PostgresView } from './view.ts'
+import { WithinBackend } from './within.ts'
 import { writePlan } from './write.ts'
 
 export interface PostgresOptions {
@@ -72,6 +72,7 @@ export class PostgresBackend implements Backend {
     sync: false,
     shared: true,
     tables: false,
+    transactions: true,
     watch: 'poll',
     limits: {},
   }
@@ -237,6 +238,14 @@ export class PostgresBackend implements Backend {
     } finally {
       stop()
     }
+  }
+
+  within(client: unknown): Backend {
+    const checkOpen = () => {
+      if (this.#database === undefined) throw closed()
+    }
+    const { name, supports } = this
+    return new WithinBackend({ name, supports, tables: this.#tables, checkOpen }, client)
   }
 
   /** Plans and writes: at first guarded by the fence as it was last seen; when writers meet, under its lock. */
@@ -427,7 +436,7 @@ export class PostgresBackend implements Backend {
       throw new UnderpinError('aborted', 'The call was aborted before it began', {
         cause: options.signal.reason,
       })
-    if (this.#database === undefined) throw new UnderpinError('closed', 'The postgres backend was closed')
+    if (this.#database === undefined) throw closed()
     try {
       return await run(this.#database)
     } catch (error) {
@@ -436,8 +445,8 @@ export class PostgresBackend implements Backend {
   }
 }
 
-function baseOf({ head, digest }: Fence): Base {
-  return { head, digest: new DigestSum(digest) }
+function closed(): UnderpinError {
+  return new UnderpinError('closed', 'The postgres backend was closed')
 }
 
 function isSameRight(found: Fence, seen: Fence): boolean {

@@ -6,7 +6,7 @@
 import { type CollectionDefinition, definitionsCollection, type FieldValue } from '../../model/collection.ts'
 import { HeadCache } from '../cache.ts'
 import { fieldColumn } from '../sql/name.ts'
-import { toDefinitions } from '../sql/record.ts'
+import { toDefinitions, toNumber } from '../sql/record.ts'
 import { indexCondition, toSql } from '../sql/scan.ts'
 import type { Held, View } from '../stage.ts'
 import type { Query } from './driver.ts'
@@ -141,7 +141,7 @@ export class PostgresView implements View {
       this.cache.documents.set(`${collection}\0${id}`, {
         position: Number(position),
         checksum: String(checksum),
-        expiresAt: expiresAt as number | null,
+        expiresAt: toNumber(expiresAt),
         isTombstone: isTombstone === true,
       })
     }

@@ -2,7 +2,6 @@
 import { UnderpinError } from '../../error.ts'
 import type { Change } from '../../model/change.ts'
 import { type CollectionDefinition, type FieldValue, plainCollection } from '../../model/collection.ts'
-import { DigestSum } from '../../model/digest.ts'
 import type { Document } from '../../model/document.ts'
 import type { Event } from '../../model/event.ts'
 import { type Fence, type Role, sameFence, vacantFence } from '../../model/fence.ts'
@@ -17,7 +16,7 @@ import {
 import type { Position } from '../../model/position.ts'
 import type { Found, SyncBackend } from '../backend.ts'
 import {
-  type Base,
+  baseOf,
   checkAuthority,
   checkFollower,
   declaredIn,
@@ -470,8 +469,4 @@ function lastOfEach(values: readonly SqlValue[]): SqlValue[] {
     rows.set(row[1] as string, row)
   }
   return [...rows.values()].flat()
-}
-
-function baseOf({ head, digest }: Fence): Base {
-  return { head, digest: new DigestSum(digest) }
 }
