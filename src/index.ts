@@ -25,6 +25,7 @@ export {
 } from './facet/transaction.ts'
 export type { Change } from './model/change.ts'
 export type { DocumentExpectation, FailedCheck, StreamExpectation } from './model/check.ts'
+export type { TableHandler } from './model/commit.ts'
 export { type Limits, limits } from './model/limit.ts'
 export type { RunInTransaction, TransactionClient } from './model/transaction-client.ts'
 export { type Json, type JsonText, parseJsonText } from './model/value.ts'

@@ -12,8 +12,8 @@ export type Query = (text: string, parameters?: readonly Parameter[]) => Promise
 
 export interface Database {
   readonly query: Query
-  /** Runs work in a transaction: committed when it returns, rolled back when it throws. */
-  transaction<T>(work: (query: Query) => Promise<T>): Promise<T>
+  /** Runs work in a transaction: committed when it returns, rolled back when it throws. `client` is the driver's own. */
+  transaction<T>(work: (query: Query, client: unknown) => Promise<T>): Promise<T>
   close(): Promise<void>
 }
 
@@ -73,6 +73,7 @@ export function fromPool(pool: PgPool, { isPrepared }: Pick<PoolOptions, 'isPrep
         try {
           result = await work(
             async (text, parameters) => (await client.query(configOf(text, parameters))).rows,
+            client,
           )
         } catch (error) {
           await client.query('ROLLBACK').then(() => (isBroken = false))
@@ -151,7 +152,7 @@ export function fromPGlite(instance: PGliteLike): Database {
   }
   return {
     query: on(instance),
-    transaction: (work) => instance.transaction((tx) => work(on(tx))) as ReturnType<typeof work>,
+    transaction: (work) => instance.transaction((tx) => work(on(tx), tx)) as ReturnType<typeof work>,
     async close() {},
   }
 }

@@ -3,6 +3,7 @@ import { type Clock, systemClock } from '../../clock.ts'
 import { UnderpinError } from '../../error.ts'
 import type { Change } from '../../model/change.ts'
 import { type CollectionDefinition, definitionsCollection } from '../../model/collection.ts'
+import type { TableHandler } from '../../model/commit.ts'
 import { type Fence, sameFence, vacantFence } from '../../model/fence.ts'
 import type { Page } from '../../model/page.ts'
 import type { Position } from '../../model/position.ts'
@@ -18,6 +19,7 @@ import {
   planApply,
   planCommits,
 } from '../plan.ts'
+import { handlerOf, refusalOf } from '../table-handler.ts'
 import { Wake } from '../wake.ts'
 import {
   type Database,
@@ -29,7 +31,8 @@ import {
   type Query,
 } from './driver.ts'
 import { isRefusal, translate } from './error.ts'
-import { isUnique, selectFence, writeUnderLock } from './locked.ts'
+import { runHandler } from './handler.ts'
+import { isUnique, type MakePlan, selectFence, writeUnderLock } from './locked.ts'
 import { getDocument, getDocuments, readChanges, readStream, scanCollection } from './read.ts'
 import { prepareSchema } from './schema.ts'
 import { createDomain, dropDomain, Tables } from './table.ts'
@@ -71,7 +74,7 @@ export class PostgresBackend implements Backend {
     durability: 'durable',
     sync: false,
     shared: true,
-    tables: false,
+    tables: true,
     transactions: true,
     watch: 'poll',
     limits: {},
@@ -141,11 +144,14 @@ export class PostgresBackend implements Backend {
 
   async commit(...[domain, epoch, commits, options]: Parameters<Backend['commit']>) {
     const commitPart = async (part: typeof commits) => {
-      const { outcomes } = await this.#write(domain, options, (fence, view) => {
+      const make: MakePlan = (fence, view) => {
         checkAuthority(domain, fence, epoch)
         return planCommits(view, baseOf(fence), part)
-      })
-      return outcomes
+      }
+      const handler = handlerOf(part)
+      const plan = this.#write(domain, options, make, handler)
+      if (handler === undefined) return (await plan).outcomes
+      return plan.then(({ outcomes }) => outcomes, refusalOf)
     }
     return inPartsAsync(commits, commitPart)
   }
@@ -248,14 +254,16 @@ export class PostgresBackend implements Backend {
     return new WithinBackend({ name, supports, tables: this.#tables, checkOpen }, client)
   }
 
-  /** Plans and writes: at first guarded by the fence as it was last seen; when writers meet, under its lock. */
+  /** Plans and writes: at first guarded by the fence as it was last seen; when writers meet, or with a handler, under its lock. */
   #write(
     domain: string,
     options: CallOptions | undefined,
-    plan: (fence: Fence, view: PostgresView) => Plan,
+    plan: MakePlan,
+    handler?: TableHandler,
   ): Promise<Plan> {
     return this.#inTurn(domain, () =>
       this.#call(options, async (database) => {
+        if (handler !== undefined) return this.#writeLocked(database, domain, plan, handler)
         const contended = this.#contended.get(domain) ?? 0
         if (contended > 0) this.#contended.set(domain, contended - 1)
         else {
@@ -269,11 +277,7 @@ export class PostgresBackend implements Backend {
   }
 
   /** Undefined if somebody else moved the fence, or if the plan needs more than one statement. */
-  async #writeGuarded(
-    database: Database,
-    domain: string,
-    make: (fence: Fence, view: PostgresView) => Plan,
-  ): Promise<Plan | undefined> {
+  async #writeGuarded(database: Database, domain: string, make: MakePlan): Promise<Plan | undefined> {
     const known = this.#fences.get(domain)
     if (known === undefined) return undefined
     const view = this.#view(domain, known.head)
@@ -297,18 +301,20 @@ export class PostgresBackend implements Backend {
   async #writeLocked(
     database: Database,
     domain: string,
-    make: (fence: Fence, view: PostgresView) => Plan,
+    make: MakePlan,
+    handler?: TableHandler,
   ): Promise<Plan> {
     let planned: Plan | undefined
     let seen: Fence | undefined
     const view = this.#views.get(domain) ?? this.#view(domain, -1)
     const run = () =>
-      database.transaction((query) =>
-        writeUnderLock(query, this.#tables, domain, view, make, (fence, plan) => {
+      database.transaction(async (query, client) => {
+        const { outcomes } = await writeUnderLock(query, this.#tables, domain, view, make, (fence, plan) => {
           seen = fence
           planned = plan
-        }),
-      )
+        })
+        if (handler !== undefined) await runHandler(query, client, handler, outcomes[0])
+      })
     try {
       await this.#resolved(database, domain, () => planned, run)
       if (planned === undefined || seen === undefined) throw new TypeError('nothing was planned')

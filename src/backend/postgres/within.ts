@@ -12,9 +12,11 @@ import type { Page } from '../../model/page.ts'
 import type { Position } from '../../model/position.ts'
 import type { Backend, CallOptions, Supports } from '../backend.ts'
 import { baseOf, checkAuthority, inPartsAsync, planCommits } from '../plan.ts'
+import { handlerOf, refusalOf } from '../table-handler.ts'
 import { fromTransaction } from './client.ts'
 import type { Query } from './driver.ts'
 import { stateOf, translate } from './error.ts'
+import { runHandler } from './handler.ts'
 import { selectFence, writeUnderLock } from './locked.ts'
 import { getDocument, getDocuments, readChanges, readStream, scanCollection } from './read.ts'
 import type { Tables } from './table.ts'
@@ -65,7 +67,10 @@ export class WithinBackend implements Backend {
   /** Locks the domain only now, and until the caller's transaction ends; not if nothing was written. */
   commit(...[domain, epoch, commits, options]: Parameters<Backend['commit']>): Promise<readonly Outcome[]> {
     return this.#call(options, () =>
-      inPartsAsync(commits, (part) => this.#guarded(() => this.#write(domain, epoch, part))),
+      inPartsAsync(commits, (part) => {
+        const outcomes = this.#guarded(() => this.#write(domain, epoch, part))
+        return handlerOf(part) === undefined ? outcomes : outcomes.catch(refusalOf)
+      }),
     )
   }
 
@@ -131,6 +136,8 @@ export class WithinBackend implements Backend {
       checkAuthority(domain, fence, epoch)
       return planCommits(view, baseOf(fence), commits)
     })
+    const handler = handlerOf(commits)
+    if (handler !== undefined) await runHandler(this.#query, this.#client, handler, outcomes[0])
     return outcomes
   }
 
