@@ -101,7 +101,8 @@ describe.each(Object.keys(subjects))('%s', (name) => {
   const missing = needsServer.test(name) && 'reason' in server ? server.reason : undefined
   beforeAll(async () => {
     if (missing === undefined) backend = await subject.open()
-  })
+    // PGlite starts a database inside the process, which takes its time on a busy machine.
+  }, 60_000)
   afterAll(() => backend?.close())
 
   for (const law of laws) {
