@@ -1,11 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import { PGlite } from '@electric-sql/pglite'
+import type { NodePgDatabase } from 'drizzle-orm/node-postgres'
+import type { Kysely } from 'kysely'
 import pg from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
 import { postgres } from '../src/backend/postgres/postgres.ts'
 import {
   type Backend,
   collection,
+  type Domain,
   isUnderpinError,
   openStore,
   type Store,
@@ -13,6 +16,7 @@ import {
   verifyDomain,
 } from '../src/index.ts'
 import { type Holder, pgliteHolders, serverHolders } from './within/holders.ts'
+import type { PrismaClient } from './within/prisma.ts'
 
 const server = inject('postgres')
 const url = 'url' in server ? server.url : ''
@@ -230,6 +234,23 @@ describe.each(Object.keys(places))('a transaction held with %s', (name) => {
     expect(await verifyDomain(backend as Backend, 'app')).toMatchObject({ isSound: true })
   })
 
+  it('that cannot be serialized says so as unavailable, and to run all of it again', async ({ skip }) => {
+    skip(!(name in serverHolders), 'PGlite has one connection: nobody can come between')
+    const app = place.store.domain('app')
+    const late = place.holder.transaction(async ({ client, run }) => {
+      await run('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ')
+      const held = app.within(client)
+      await held.head()
+      await app.log.append('between', { type: 'x', data: 1 })
+      await held.log.append('between', { type: 'x', data: 2 })
+    })
+    await expect(late).rejects.toMatchObject({
+      code: 'unavailable',
+      hint: expect.stringContaining('whole transaction'),
+    })
+    expect(await app.log.seq('between')).toBe(1)
+  })
+
   it('is refused when there is none, before anything is written', async () => {
     const app = place.store.domain('app')
     const before = await app.head()
@@ -241,5 +262,30 @@ describe.each(Object.keys(places))('a transaction held with %s', (name) => {
     )
     expect(error instanceof TypeError || isUnderpinError(error, 'invalid'), String(error)).toBe(true)
     expect(await app.head()).toBe(before)
+  })
+})
+
+describe('a database outside of its transaction', () => {
+  it('is no client, by its type', () => {
+    const refused = (
+      app: Domain,
+      pool: pg.Pool,
+      pglite: PGlite,
+      drizzled: NodePgDatabase,
+      kysely: Kysely<unknown>,
+      prisma: InstanceType<typeof PrismaClient>,
+    ) => {
+      // @ts-expect-error each query of a pool may go to another session
+      app.within(pool)
+      // @ts-expect-error PGlite itself
+      app.within(pglite)
+      // @ts-expect-error Drizzle's database
+      app.within(drizzled)
+      // @ts-expect-error Kysely's database
+      app.within(kysely)
+      // @ts-expect-error Prisma's client
+      app.within(prisma)
+    }
+    expect(refused).toBeTypeOf('function')
   })
 })

@@ -12,8 +12,9 @@ import { PrismaClient } from './prisma.ts'
 /** A transaction that is held: the client for `within`, and a way to write a table of one's own by the same means. */
 export interface Held {
   readonly client: TransactionClient
-  /** Writes a row into the own table `table`. */
-  write(n: number): Promise<unknown>
+  run(statement: string): PromiseLike<unknown>
+  /** Writes a row into the own table. */
+  write(n: number): PromiseLike<unknown>
 }
 
 export interface Holder {
@@ -24,7 +25,11 @@ export interface Holder {
   close(): Promise<void>
 }
 
-const insert = (table: string, n: number) => `INSERT INTO ${table} (n) VALUES (${n})`
+const heldBy = (client: TransactionClient, table: string, run: Held['run']): Held => ({
+  client,
+  run,
+  write: (n) => run(`INSERT INTO ${table} (n) VALUES (${n})`),
+})
 
 /** On the server, with the own table named; `begin` for another isolation. */
 export function pgHolder(url: string, table: string, begin = 'BEGIN'): Holder {
@@ -35,7 +40,7 @@ export function pgHolder(url: string, table: string, begin = 'BEGIN'): Holder {
       const client = await pool.connect()
       try {
         await client.query(begin)
-        const result = await work({ client, write: (n) => client.query(insert(table, n)) })
+        const result = await work(heldBy(client, table, (text) => client.query(text)))
         await client.query('COMMIT')
         return result
       } catch (error) {
@@ -68,9 +73,7 @@ function drizzleHolder(url: string, table: string): Holder {
   return {
     outside: db,
     transaction: (work) =>
-      db.transaction((tx) =>
-        work({ client: tx, write: (n) => tx.execute(drizzleSql.raw(insert(table, n))) }),
-      ),
+      db.transaction((tx) => work(heldBy(tx, table, (text) => tx.execute(drizzleSql.raw(text))))),
     close: () => pool.end(),
   }
 }
@@ -82,9 +85,7 @@ function kyselyHolder(url: string, table: string): Holder {
   return {
     outside: db,
     transaction: (work) =>
-      db
-        .transaction()
-        .execute((tx) => work({ client: tx, write: (n) => kyselySql.raw(insert(table, n)).execute(tx) })),
+      db.transaction().execute((tx) => work(heldBy(tx, table, (text) => kyselySql.raw(text).execute(tx)))),
     close: () => db.destroy(),
   }
 }
@@ -94,7 +95,7 @@ function prismaHolder(url: string, table: string): Holder {
   return {
     outside: prisma,
     transaction: (work) =>
-      prisma.$transaction((tx) => work({ client: tx, write: (n) => tx.$executeRawUnsafe(insert(table, n)) })),
+      prisma.$transaction((tx) => work(heldBy(tx, table, (text) => tx.$executeRawUnsafe(text)))),
     close: () => prisma.$disconnect(),
   }
 }
@@ -104,7 +105,7 @@ function pgliteHolder(instance: PGlite, table: string): Holder {
     outside: instance,
     transaction: (work) =>
       instance.transaction((tx: PGliteTransaction) =>
-        work({ client: tx, write: (n) => tx.query(insert(table, n)) }),
+        work(heldBy(tx, table, (text) => tx.query(text))),
       ) as never,
     async close() {},
   }
@@ -115,9 +116,7 @@ function drizzlePGliteHolder(instance: PGlite, table: string): Holder {
   return {
     outside: db,
     transaction: (work) =>
-      db.transaction((tx) =>
-        work({ client: tx, write: (n) => tx.execute(drizzleSql.raw(insert(table, n))) }),
-      ),
+      db.transaction((tx) => work(heldBy(tx, table, (text) => tx.execute(drizzleSql.raw(text))))),
     async close() {},
   }
 }
