@@ -226,6 +226,27 @@ describe('the isolation of a caller’s transaction', () => {
 })
 
 describe('what cannot be done within a transaction', () => {
+  it('a client of another database is refused, though it has a domain of that name', async () => {
+    const name = `db_${schema}`
+    await admin.query(`CREATE DATABASE ${name}`)
+    const elsewhere = new URL(url)
+    elsewhere.pathname = `/${name}`
+    const copy = await openStore(`${elsewhere.href}?schema=${schema}`, { domains })
+    const client = new pg.Client(elsewhere.href)
+    await client.connect()
+    await client.query('BEGIN')
+    const lost = store.domain('app').within(client).log.append('s', event(1))
+    await expect(lost).rejects.toMatchObject({
+      code: 'invalid',
+      message: expect.stringContaining('another database'),
+    })
+    await client.query('COMMIT')
+    expect(await copy.domain('app').log.seq('s')).toBe(0)
+    await client.end()
+    await copy.close()
+    await admin.query(`DROP DATABASE ${name}`)
+  })
+
   it('is refused by name', async () => {
     await holder.transaction(async ({ client }) => {
       const within = backendOf(store).within(client)

@@ -90,6 +90,8 @@ export class PostgresBackend implements Backend {
   /** The fences as this process last saw them: what it plans for, and what a write is guarded by. */
   readonly #fences = new Map<string, Fence>()
   readonly #contended = new Map<string, number>()
+  /** By domain: tells a caller's client of another database. */
+  readonly #incarnations = new Map<string, string>()
   /** Writes of one domain follow one another: each is planned on what the one before left. */
   readonly #turns = new Map<string, Promise<unknown>>()
   #database: Database | undefined
@@ -138,8 +140,10 @@ export class PostgresBackend implements Backend {
     })
   }
 
-  fence(domain: string, options?: CallOptions): Promise<Fence> {
-    return this.#call(options, ({ query }) => this.#fence(query, domain))
+  async fence(domain: string, options?: CallOptions): Promise<Fence> {
+    const fence = await this.#call(options, ({ query }) => this.#fence(query, domain))
+    if (fence.role !== 'vacant') this.#incarnations.set(domain, fence.incarnation)
+    return fence
   }
 
   async commit(...[domain, epoch, commits, options]: Parameters<Backend['commit']>) {
@@ -251,7 +255,9 @@ export class PostgresBackend implements Backend {
       if (this.#database === undefined) throw closed()
     }
     const { name, supports } = this
-    return new WithinBackend({ name, supports, tables: this.#tables, checkOpen }, client)
+    const incarnation = (domain: string) => this.#incarnations.get(domain)
+    const fence = (domain: string) => this.fence(domain)
+    return new WithinBackend({ name, supports, tables: this.#tables, checkOpen, incarnation, fence }, client)
   }
 
   /** Plans and writes: at first guarded by the fence as it was last seen; when writers meet, or with a handler, under its lock. */

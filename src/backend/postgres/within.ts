@@ -29,6 +29,10 @@ export interface Host {
   readonly tables: Tables
   /** Throws `closed` when it was closed. */
   checkOpen(): void
+  /** The incarnation of a domain as the backend saw it last over its own connections, if it did. */
+  incarnation(domain: string): string | undefined
+  /** Looks again, over its own connections. */
+  fence(domain: string): Promise<Fence>
 }
 
 export class WithinBackend implements Backend {
@@ -38,6 +42,8 @@ export class WithinBackend implements Backend {
   readonly #query: Query
   /** The domains that were found here: statements on their tables cannot fail for lack of them. */
   readonly #present = new Set<string>()
+  /** The domains that were found to be those of the backend. */
+  readonly #checked = new Set<string>()
 
   constructor(host: Host, client: unknown) {
     this.#host = host
@@ -131,6 +137,7 @@ export class WithinBackend implements Backend {
 
   async #write(domain: string, epoch: number, commits: readonly Commit[]): Promise<readonly Outcome[]> {
     const { tables } = this.#host
+    await this.#checkPlace(domain)
     const view = new PostgresView(tables, domain)
     const { outcomes } = await writeUnderLock(this.#query, tables, domain, view, (fence) => {
       checkAuthority(domain, fence, epoch)
@@ -139,6 +146,24 @@ export class WithinBackend implements Backend {
     const handler = handlerOf(commits)
     if (handler !== undefined) await runHandler(this.#query, this.#client, handler, outcomes[0])
     return outcomes
+  }
+
+  /** A client of another database, a copy of ours say, would take the commit without a word, where nobody looks for it. */
+  async #checkPlace(domain: string): Promise<void> {
+    const known = this.#host.incarnation(domain)
+    if (known === undefined || this.#checked.has(domain)) return
+    const { incarnation } = await selectFence(this.#query, this.#host.tables, domain)
+    if (incarnation !== known && incarnation !== (await this.#host.fence(domain)).incarnation) {
+      throw new UnderpinError(
+        'invalid',
+        `The transaction given to within() is in another database than domain ${domain}`,
+        {
+          hint: 'Connect the client and the store to the same database.',
+          details: { domain },
+        },
+      )
+    }
+    this.#checked.add(domain)
   }
 
   /**
