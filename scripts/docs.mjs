@@ -24,9 +24,18 @@ function backendsTable() {
     yes(supports.shared),
     yes(supports.sync),
     yes(supports.tables),
+    yes(supports.transactions),
     supports.watch,
   ])
-  const head = ['backend', 'durable', 'several processes', 'synchronous', 'own tables', 'watch']
+  const head = [
+    'backend',
+    'durable',
+    'several processes',
+    'synchronous',
+    'own tables',
+    'your transaction',
+    'watch',
+  ]
   return table([head, ...rows])
 }
 

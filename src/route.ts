@@ -14,6 +14,7 @@ import type { Limits } from './model/limit.ts'
 import type { Cursor, Page, Query, Range, Served } from './model/page.ts'
 import type { Position } from './model/position.ts'
 import { decodeValue, encodeValue } from './model/value.ts'
+import { WithinRoute } from './within-route.ts'
 
 export interface RouteOptions {
   readonly clock: Clock
@@ -21,7 +22,7 @@ export interface RouteOptions {
   readonly deadlineMs: number
 }
 
-interface Authority {
+export interface Authority {
   readonly backend: Backend
   readonly epoch: number
 }
@@ -41,6 +42,15 @@ export class Route implements Port {
     this.limits = limits
     this.#deadlineMs = deadlineMs
     this.#candidates = candidates
+  }
+
+  /** Where the domain was found last, and under which epoch. */
+  get authority(): Authority | undefined {
+    return this.#authority
+  }
+
+  within(client: unknown): Port {
+    return new WithinRoute(this, this.#candidates, client)
   }
 
   /** Creates the domain on a backend if no candidate has it. Two processes may do so at once: one creates it. */

@@ -35,7 +35,7 @@ export function openStoreSync<const D extends Domains>(
       hint: 'Use openStore, or an embedded backend: memory, file, sqlite.',
     })
   }
-  const verbs = validateSync(backend.sync, limitsOf(backend))
+  const verbs = validateSync(backend.sync, limitsOf(backend), backend.supports.tables)
   verbs.open()
   const domains = new Map<string, SyncDomain>()
   for (const [name, { collections = {} }] of Object.entries(options.domains)) {

@@ -235,3 +235,21 @@ describe('a schema', () => {
     await Promise.all(stores.map((store) => store.close()))
   })
 })
+
+describe('a PostgreSQL pool', () => {
+  it('is shared by two backends, whose prepared statements do not get into each other’s way', async () => {
+    const pool = new pg.Pool({ connectionString: url, max: 1 })
+    const second = `${schema}_b`
+    const [a, b] = [
+      await openStore(postgres(pool, { schema }), { domains: { app: {} } }),
+      await openStore(postgres(pool, { schema: second }), { domains: { app: {} } }),
+    ]
+    for (let n = 1; n <= 3; n++)
+      for (const each of [a, b])
+        expect((await each.domain('app').log.append('s', { type: 'x', data: n })).seqs).toEqual([n])
+    await a.close()
+    await b.close()
+    await pool.end()
+    await admin.query(`DROP SCHEMA ${second} CASCADE`)
+  })
+})

@@ -128,6 +128,10 @@ export abstract class EmbeddedBackend implements Backend {
     }
   }
 
+  within(): Backend {
+    throw new UnderpinError('unsupported', `The ${this.name} backend cannot commit in a transaction of yours`)
+  }
+
   /** Called when a watcher comes: the place to start looking for commits of other processes. */
   protected watchBegins(): void {}
   protected watchEnds(): void {}

@@ -22,6 +22,8 @@ export interface Supports {
   readonly shared: boolean
   /** A handler may write tables of its own in the transaction of a commit. */
   readonly tables: boolean
+  /** Can commit inside a transaction that the caller holds (`within`); left out, it cannot. */
+  readonly transactions?: boolean
   /** How a watcher of another process's commits learns of them. */
   readonly watch: 'push' | 'poll'
   /** Limits tighter than the common ones. */
@@ -88,4 +90,11 @@ export interface Backend extends Async<Verbs> {
   close(): Promise<void>
   /** Heads as they move: hints only, some may be left out. Ends when the signal aborts or the backend closes. */
   watch(domain: string, signal: AbortSignal): AsyncIterable<Position>
+  /**
+   * The verbs inside a transaction that the caller holds with `client`: reads see what it sees, and an outcome is
+   * provisional until the caller commits. Life, roles and hints are none of its verbs: `open`, `close`, `apply`,
+   * `transition` and `watch` are refused. Throws `unsupported` where `supports.transactions` is not true, a `TypeError`
+   * for what is no client.
+   */
+  within(client: unknown): Backend
 }

@@ -13,7 +13,7 @@ import {
   uniqueKey,
 } from '../model/collection.ts'
 import type { Commit, Committed, Outcome } from '../model/commit.ts'
-import type { Checksum, DigestSum } from '../model/digest.ts'
+import { type Checksum, DigestSum } from '../model/digest.ts'
 import {
   type Document,
   documentChecksum,
@@ -46,6 +46,10 @@ export interface Base {
   readonly digest: DigestSum
 }
 
+export function baseOf({ head, digest }: Fence): Base {
+  return { head, digest: new DigestSum(digest) }
+}
+
 /** Plans a group of commits, to be written under a fence that holds authority. */
 export function planCommits(view: View, base: Base, commits: readonly Commit[]): Plan {
   const group = new Group(view, base.head)
@@ -65,8 +69,9 @@ export function planCommits(view: View, base: Base, commits: readonly Commit[]):
 }
 
 /**
- * Parts a group where a commit declares a collection: such a commit stands alone, because what comes behind it must be
- * judged by indexes that are not there yet. What fails behind the first part is the outcome of its own commits only.
+ * Parts a group where a commit declares a collection or has a table handler. Such a commit stands alone: what comes
+ * behind a declaration must be judged by indexes that are not there yet, and what a handler undoes must be the
+ * transaction of its own commit. What fails behind the first part is the outcome of its own commits only.
  */
 export function inParts(
   commits: readonly Commit[],
@@ -106,15 +111,19 @@ export async function inPartsAsync(
 }
 
 function partsOf(commits: readonly Commit[]): readonly (readonly Commit[])[] {
-  if (!commits.some(declares)) return [commits]
+  if (!commits.some(standsAlone)) return [commits]
   const parts: Commit[][] = []
   let isOpen = false
   for (const commit of commits) {
-    if (isOpen && !declares(commit)) parts.at(-1)?.push(commit)
+    if (isOpen && !standsAlone(commit)) parts.at(-1)?.push(commit)
     else parts.push([commit])
-    isOpen = !declares(commit)
+    isOpen = !standsAlone(commit)
   }
   return parts
+}
+
+function standsAlone(commit: Commit): boolean {
+  return commit.tables !== undefined || declares(commit)
 }
 
 function declares({ writes }: Commit): boolean {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { collection } from '../facet/definition.ts'
 import { openStore } from '../store.ts'
 import { Forward } from '../wrapper/forward.ts'
-import { type Context, failsWith, type Law } from './harness.ts'
+import { append, type Context, failsWith, type Law, now, put } from './harness.ts'
 
 export const storeLaws: readonly Law[] = [
   {
@@ -80,6 +80,95 @@ export const storeLaws: readonly Law[] = [
       await app.log.append('x'.repeat(512), { type: 'x', data: 'x'.repeat(1_048_574) })
       assert.equal(await app.log.seq('a'), 0)
       assert.equal(await app.documents('notes').get('n'), undefined)
+    },
+  },
+  {
+    law: 1,
+    name: 'a table handler runs in its commit, once, and only if the checks hold',
+    when: ({ tables }) => (tables ? true : 'it has no tables of others'),
+    async run(t) {
+      const app = await open(t)
+      const runs: unknown[] = []
+      const attempt = (expect: 'none' | 'some', id: string) =>
+        app.transaction(
+          (tx) => {
+            tx.append('a', { type: 'x', data: 1 }, { expect })
+            tx.put('notes', 'n', 1)
+            tx.tables((client, committed) => {
+              assert.ok(client, 'the handler is given the client of the driver')
+              runs.push(committed)
+            })
+          },
+          { id },
+        )
+      const first = await attempt('none', 'request')
+      assert.deepEqual(runs, [{ positions: first.positions, seqs: [1] }])
+      assert.equal((await attempt('none', 'request')).isReplay, true)
+      await failsWith('conflict', () => attempt('none', 'another'))
+      assert.equal(runs.length, 1)
+      await attempt('some', 'third')
+      assert.equal(runs.length, 2)
+    },
+  },
+  {
+    law: 1,
+    name: 'a table handler that throws undoes its own commit, and none beside it in the group',
+    when: ({ tables }) => (tables ? true : 'it has no tables of others'),
+    async run(t) {
+      await t.create()
+      await t.declare('users')
+      const thrown = new Error('the handler gave up')
+      const commits = [1, 2, 3].map((n) => ({
+        at: now,
+        writes: [append('a', n), put('users', `u${n}`, n)],
+        checks: [],
+        ...(n === 2
+          ? {
+              tables: () => {
+                throw thrown
+              },
+            }
+          : {}),
+      }))
+      const outcomes = await t.backend.commit(t.domain, 1, commits)
+      assert.deepEqual(
+        outcomes.map(({ kind }) => kind),
+        ['committed', 'refused', 'committed'],
+      )
+      assert.equal(outcomes[1]?.kind === 'refused' && outcomes[1].error, thrown)
+      assert.deepEqual(
+        (await t.read('a')).items.map(({ seq, data, position }) => [seq, data, position]),
+        [
+          [1, '1', 2],
+          [2, '3', 4],
+        ],
+      )
+      assert.equal(await t.get('users', 'u2'), undefined)
+    },
+  },
+  {
+    law: 17,
+    name: 'a table handler is refused where there are no tables, before anything is written',
+    when: ({ tables }) => (tables ? 'it has tables' : true),
+    async run(t) {
+      const app = await open(t)
+      const attempt = () =>
+        app.transaction((tx) => {
+          tx.append('a', { type: 'x', data: 1 })
+          tx.tables(() => assert.fail('the handler does not run'))
+        })
+      await failsWith('unsupported', attempt)
+      assert.equal(await app.log.seq('a'), 0)
+    },
+  },
+  {
+    law: 17,
+    name: 'a commit in a transaction of the caller’s is refused where there is none',
+    when: ({ transactions }) => (transactions ? 'it can commit in a transaction of the caller’s' : true),
+    async run(t) {
+      const app = await open(t)
+      await failsWith('unsupported', async () => app.within(async () => []))
+      await failsWith('unsupported', async () => t.backend.within({}))
     },
   },
 ]

@@ -1,6 +1,7 @@
 /** A domain as an application holds it: all facets over one port. */
 import type { CallOptions } from '../backend/backend.ts'
 import type { Position } from '../model/position.ts'
+import type { TransactionClient } from '../model/transaction-client.ts'
 import { Documents } from './documents.ts'
 import { type FeedItem, type FeedOptions, type FeedPage, follow, readFeed } from './feed.ts'
 import { Log } from './log.ts'
@@ -50,6 +51,19 @@ export class Domain<E extends NewEvent = NewEvent, C extends Collections = Colle
     options: TransactionOptions = {},
   ): Promise<TransactionResult<R> | ReplayedTransaction> {
     return transact(this.#port, work, options)
+  }
+
+  /**
+   * The same domain inside a transaction that you hold with `pg`, Drizzle, Kysely, Prisma or PGlite, so that what is
+   * committed here stands or falls with your own tables. Reads see what that transaction sees, its own writes included.
+   *
+   * Every result is provisional until you have committed. The domain is locked from the first commit made here until
+   * your transaction ends, and its other writers wait for that long: do it last. A failed commit leaves your transaction
+   * usable. Fails with `unsupported` where `supports.transactions` is false, and with `invalid` if the client is not in
+   * a transaction; `unavailable` (a serialization failure, a deadlock) means: run your whole transaction again.
+   */
+  within(client: TransactionClient): Domain<E, C> {
+    return new Domain(this.#port.within(client))
   }
 
   /** One page of the feed: all changes after a position, in order, never part of a commit. */

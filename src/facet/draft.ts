@@ -3,7 +3,7 @@ import { UnderpinError } from '../error.ts'
 import type { Write } from '../model/change.ts'
 import type { Check, DocumentExpectation, FailedCheck, StreamExpectation } from '../model/check.ts'
 import { checkFields, commitsCollection } from '../model/collection.ts'
-import type { Commit, Committed, Outcome } from '../model/commit.ts'
+import type { Commit, Committed, Outcome, TableHandler } from '../model/commit.ts'
 import { checksumOf } from '../model/digest.ts'
 import { checkId, quote } from '../model/key.ts'
 import type { Limits } from '../model/limit.ts'
@@ -55,6 +55,7 @@ export class Draft {
   /** Whether the writes were made from what was read: then a retry with the same id may well ask for others. */
   dependsOnReads = false
   readonly #limits: Limits
+  #tables: TableHandler | undefined
 
   constructor(limits: Limits) {
     this.#limits = limits
@@ -109,9 +110,18 @@ export class Draft {
     this.writes.push({ kind: 'delete', collection, id })
   }
 
+  /** One handler: what several write belongs together, and its order should be seen in one place. */
+  tables<Client>(handler: TableHandler<Client>): void {
+    this.#refuseOver()
+    if (typeof handler !== 'function') throw new TypeError('A table handler must be a function')
+    if (this.#tables !== undefined) throw new TypeError('This transaction has a table handler already')
+    this.#tables = handler as TableHandler
+  }
+
   /** The commit; with an id, it also puts a record of the id, which must not be there yet. */
   toCommit(at: number, { id, idExpiresInMs = defaultIdExpiryMs }: CommitOptions): Commit {
-    if (id === undefined) return { at, writes: this.writes, checks: this.checks }
+    const tables = this.#handler()
+    if (id === undefined) return { at, writes: this.writes, checks: this.checks, ...tables }
     checkId(id, 'The commit id', this.#limits)
     const record = encodeValue({ fingerprint: this.#fingerprint(), writes: this.writes.length })
     const put: Write = {
@@ -122,7 +132,7 @@ export class Draft {
       expiresAt: at + idExpiresInMs,
     }
     const absent: Check = { kind: 'document', collection: commitsCollection, id, expect: 'absent' }
-    return { at, writes: [...this.writes, put], checks: [...this.checks, absent] }
+    return { at, writes: [...this.writes, put], checks: [...this.checks, absent], ...tables }
   }
 
   /** `mismatch` if the id was used before for other writes. */
@@ -132,6 +142,22 @@ export class Draft {
       hint: 'Give each commit an id of its own, and retry it with the same changes.',
       details: { id },
     })
+  }
+
+  /** The handler is told of what the application wrote, not of the record of a commit id. */
+  #handler(): Pick<Commit, 'tables'> | undefined {
+    const handler = this.#tables
+    if (handler === undefined) return undefined
+    const count = this.writes.length
+    if (count === 0)
+      throw new UnderpinError(
+        'invalid',
+        'A commit with a table handler must write an event or a document too',
+      )
+    return {
+      tables: (client, { positions, seqs }) =>
+        handler(client, { positions: positions.slice(0, count), seqs }),
+    }
   }
 
   #refuseOver(): void {

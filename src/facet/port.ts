@@ -33,6 +33,8 @@ export interface Port extends Setting {
   changes(after: Position, limit: number, options?: CallOptions): Promise<Page<Change, Position>>
   head(options?: CallOptions): Promise<Position>
   watch(signal: AbortSignal): AsyncIterable<Position>
+  /** The same domain inside a transaction that the caller holds. */
+  within(client: unknown): Port
 }
 
 export interface SyncPort extends Setting {

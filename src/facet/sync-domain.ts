@@ -1,4 +1,5 @@
 /** A domain for synchronous code, on an embedded backend: the same facets, answered at once. */
+import type { TableHandler } from '../model/commit.ts'
 import type { Position } from '../model/position.ts'
 import { type DocumentPage, type ListOptions, toQuery } from './documents.ts'
 import { type CommitOptions, type CommitResult, type DeleteOptions, Draft, type PutOptions } from './draft.ts'
@@ -146,6 +147,14 @@ export class SyncTransaction<E extends NewEvent, C extends Collections> {
   delete(collection: keyof C & string, id: string, options: DeleteOptions = {}): void {
     this.#port.collection(collection)
     this.#draft.delete(collection, id, options)
+  }
+
+  /**
+   * Writes tables of your own in the same database transaction, where `supports.tables` is true (else `unsupported`):
+   * with the SQLite handle, after this transaction's records were written. If it throws, nothing is written.
+   */
+  tables<Client = unknown>(handler: TableHandler<Client>): void {
+    this.#draft.tables(handler)
   }
 
   checkStream(stream: string, expect: number | 'none' | 'some'): void {

@@ -3,6 +3,7 @@ import type { CallOptions } from '../backend/backend.ts'
 import { sleep } from '../clock.ts'
 import { isUnderpinError } from '../error.ts'
 import type { Check, DocumentExpectation, FailedCheck, StreamExpectation } from '../model/check.ts'
+import type { TableHandler } from '../model/commit.ts'
 import {
   type AppendOptions,
   type CommitOptions,
@@ -163,6 +164,18 @@ export class Transaction<E extends NewEvent = NewEvent, C extends Collections = 
   /** The commit depends on a document that it does not write. */
   checkDocument(collection: keyof C & string, id: string, expect: DocumentExpectation): void {
     this.#draft.check({ kind: 'document', collection, id, expect })
+  }
+
+  /**
+   * Writes tables of your own in the same database transaction, where `supports.tables` is true (else `unsupported`).
+   * `handler` runs after this transaction's records were written, and only if its checks held: with the driver's own
+   * client (a `pg` client, PGlite’s transaction, the SQLite handle) and the positions and seqs that were given. If it throws, nothing is written and the
+   * error reaches you as it was thrown. It may run more than once, when a session is lost, but takes effect once; leave
+   * BEGIN, COMMIT and ROLLBACK to the store. On SQLite it must not be asynchronous. Other writers of the
+   * domain wait for it.
+   */
+  tables<Client = unknown>(handler: TableHandler<Client>): void {
+    this.#draft.tables(handler)
   }
 
   /** The first read of a thing counts: a second one that differs makes the commit fail, and the work run again. */

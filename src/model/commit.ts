@@ -1,5 +1,4 @@
 /** Commits: atomic groups of writes and checks in one domain. All or nothing. */
-import type { UnderpinError } from '../error.ts'
 import type { Write } from './change.ts'
 import type { Check, FailedCheck } from './check.ts'
 import type { Position } from './position.ts'
@@ -9,7 +8,19 @@ export interface Commit {
   readonly at: number
   readonly writes: readonly Write[]
   readonly checks: readonly Check[]
+  /** Writes tables of the application's own in the same transaction, where `supports.tables` is true. */
+  readonly tables?: TableHandler
 }
+
+/**
+ * Runs in the database transaction of a commit, after its records were written and only if its checks held; what it
+ * throws undoes the commit. `client` is the driver's own. May run more than once, when a session is lost, but takes
+ * effect once.
+ */
+export type TableHandler<Client = unknown> = (
+  client: Client,
+  committed: Pick<Committed, 'positions' | 'seqs'>,
+) => void | Promise<void>
 
 export type Outcome = Committed | CheckFailed | Refused
 
@@ -30,5 +41,6 @@ export interface CheckFailed {
 /** The commit could never be taken (an undeclared collection, say); its neighbours in the group were not touched. */
 export interface Refused {
   readonly kind: 'refused'
-  readonly error: UnderpinError
+  /** An `UnderpinError`, or what a table handler threw. */
+  readonly error: unknown
 }

@@ -14,14 +14,19 @@ export interface DeadlineOptions {
 export const deadline =
   (options: DeadlineOptions): Wrapper =>
   (backend) =>
-    backend.supports.sync ? backend : new Deadlined(backend, options)
+    backend.supports.sync ? backend : new Deadlined(backend, new Calls(options.clock, options.deadlineMs))
 
 class Deadlined extends Forward {
   readonly #calls: Calls
 
-  constructor(inner: Backend, { clock, deadlineMs }: DeadlineOptions) {
+  constructor(inner: Backend, calls: Calls) {
     super(inner)
-    this.#calls = new Calls(clock, deadlineMs)
+    this.#calls = calls
+  }
+
+  /** Its calls are among those that closing ends. */
+  override within(client: unknown): Backend {
+    return new Deadlined(this.inner.within(client), this.#calls)
   }
 
   override domains(options?: CallOptions) {

@@ -79,4 +79,9 @@ export class Forward implements Backend {
   watch(...call: Parameters<Backend['watch']>) {
     return this.inner.watch(...call)
   }
+
+  /** Bare: a wrapper that also belongs around calls in a caller's transaction says so. Groups and retries do not. */
+  within(client: unknown): Backend {
+    return this.inner.within(client)
+  }
 }

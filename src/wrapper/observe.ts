@@ -65,6 +65,10 @@ class Observed extends Forward {
     return this.#run('transition', call[0], () => this.inner.transition(...call))
   }
 
+  override within(client: unknown): Backend {
+    return new Observed(this.inner.within(client), this.#clock)
+  }
+
   #run<T>(verb: string, domain: string, start: () => Promise<T>): Promise<T> {
     if (!calls.hasSubscribers) return start()
     const since = this.#clock.monotonic()

@@ -21,15 +21,20 @@ export const validate: Wrapper = (backend) => new Validated(backend)
 
 class Validated extends Forward {
   readonly #limits = limitsOf(this.inner)
+  readonly #canTables = this.inner.supports.tables
 
   override get sync(): SyncBackend | undefined {
     const { sync } = this.inner
-    return sync === undefined ? undefined : validateSync(sync, this.#limits)
+    return sync === undefined ? undefined : validateSync(sync, this.#limits, this.#canTables)
+  }
+
+  override within(client: unknown): Backend {
+    return new Validated(this.inner.within(client))
   }
 
   override commit(...call: Parameters<Backend['commit']>) {
     try {
-      checkCommits(call[0], call[2], this.#limits)
+      checkCommits(call[0], call[2], this.#limits, this.#canTables)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -59,7 +64,7 @@ class Validated extends Forward {
 }
 
 /** The same rules before the synchronous verbs. */
-export function validateSync(sync: SyncBackend, limits: Limits): SyncBackend {
+export function validateSync(sync: SyncBackend, limits: Limits, canTables: boolean): SyncBackend {
   return {
     open: () => sync.open(),
     close: () => sync.close(),
@@ -68,7 +73,7 @@ export function validateSync(sync: SyncBackend, limits: Limits): SyncBackend {
     apply: (...call) => sync.apply(...call),
     transition: (...call) => sync.transition(...call),
     commit(...call) {
-      checkCommits(call[0], call[2], limits)
+      checkCommits(call[0], call[2], limits, canTables)
       return sync.commit(...call)
     },
     read(...call) {
@@ -91,9 +96,23 @@ export function validateSync(sync: SyncBackend, limits: Limits): SyncBackend {
   }
 }
 
-function checkCommits(domain: string, commits: readonly Commit[], limits: Limits): void {
+function checkCommits(domain: string, commits: readonly Commit[], limits: Limits, canTables: boolean): void {
   checkName(domain, 'The domain', limits)
-  for (const commit of commits) checkCommit(commit, limits)
+  for (const commit of commits) {
+    checkCommit(commit, limits)
+    if (commit.tables !== undefined) checkHandler(commit, canTables)
+  }
+}
+
+function checkHandler({ tables, writes }: Commit, canTables: boolean): void {
+  if (typeof tables !== 'function') throw new TypeError('A table handler must be a function')
+  if (!canTables) {
+    throw new UnderpinError('unsupported', 'This backend has no tables of yours to write in a commit', {
+      hint: 'SQLite and PostgreSQL have (supports.tables).',
+    })
+  }
+  if (writes.length === 0)
+    throw new UnderpinError('invalid', 'A commit with a table handler must write an event or a document too')
 }
 
 function checkCommit({ at, writes, checks }: Commit, limits: Limits): void {

@@ -15,16 +15,23 @@ export type Query = (text: string, parameters?: readonly Parameter[]) => Promise
 
 export type Copy = (rows: CopyRows) => Promise<void>
 
+/** What a transaction has beside its statements. */
+export interface Session {
+  /** The rows of the first statement. */
+  readonly first: readonly Row[]
+  /** `COPY`, where the driver has it. */
+  readonly copy: Copy | undefined
+  /** The driver's own client. */
+  readonly client: unknown
+}
+
 export interface Database {
   readonly query: Query
   /**
    * Runs work in a transaction: committed when it returns, rolled back when it throws. A first statement, without
-   * parameters, goes with the beginning in one round trip; work is given its rows, and `COPY` where the driver has it.
+   * parameters, goes with the beginning in one round trip; the session has its rows.
    */
-  transaction<T>(
-    work: (query: Query, rows: readonly Row[], copy: Copy | undefined) => Promise<T>,
-    first?: string,
-  ): Promise<T>
+  transaction<T>(work: (query: Query, session: Session) => Promise<T>, first?: string): Promise<T>
   /** Refuses sessions in which prepared statements do not hold; undefined where nothing is prepared. */
   readonly checkSessions?: () => Promise<void>
   /** Opens a session of its own that hears notifications. Undefined where there is no other process to hear from. */
@@ -96,13 +103,9 @@ export function openPool(url: string, options: PoolOptions): Database {
 
 /** A caller's own pool; closing it stays with the caller. */
 export function fromPool(pool: PgPool, { isPrepared }: Pick<PoolOptions, 'isPrepared'>): Database {
-  const names = new Map<string, string>()
-  const configOf = (text: string, values: readonly Parameter[] = []) => ({
-    ...(isPrepared ? { name: nameOf(names, text) } : {}),
-    text,
-    values: values.map((value) => (value instanceof ArrayParameter ? value.toBinary() : value)),
-    rowMode: 'array',
-    types: parsers,
+  const configOf = (text: string, values?: readonly Parameter[]) => ({
+    ...(isPrepared ? { name: nameOf(text) } : {}),
+    ...pgConfig(text, values),
   })
   return {
     query: async (text, parameters) => (await pool.query(configOf(text, parameters))).rows,
@@ -120,8 +123,7 @@ export function fromPool(pool: PgPool, { isPrepared }: Pick<PoolOptions, 'isPrep
         try {
           result = await work(
             async (text, parameters) => (await client.query(configOf(text, parameters))).rows,
-            rows ?? [],
-            copyOf(client),
+            { first: rows ?? [], copy: copyOf(client), client },
           )
         } catch (error) {
           await client.query('ROLLBACK').then(() => (isBroken = false))
@@ -174,11 +176,19 @@ const listenBeside =
     }
   }
 
+/** A statement as `pg` takes it. */
+export function pgConfig(text: string, values: readonly Parameter[] = []) {
+  const encoded = values.map((value) => (value instanceof ArrayParameter ? value.toBinary() : value))
+  return { text, values: encoded, rowMode: 'array', types: parsers }
+}
+
+const names = new Map<string, string>()
+
 /** A name belongs to one text, in every process: where sessions are shared after all, no other statement is run. */
-function nameOf(names: Map<string, string>, text: string): string {
+function nameOf(text: string): string {
   const known = names.get(text)
   if (known !== undefined) return known
-  const name = `underpin_${checksumOf(text).slice(0, 32)}`
+  const name = `underpin_${checksumOf(text)}`
   names.set(text, name)
   return name
 }
@@ -234,7 +244,8 @@ export function fromPGlite(instance: PGliteLike): Database {
     transaction: (work, first) =>
       instance.transaction(async (tx) => {
         const query = on(tx)
-        return work(query, first === undefined ? [] : await query(first), undefined)
+        const rows = first === undefined ? [] : await query(first)
+        return work(query, { first: rows, copy: undefined, client: tx })
       }) as ReturnType<typeof work>,
     async close() {},
   }

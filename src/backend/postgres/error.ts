@@ -3,7 +3,7 @@ import { isUnderpinError, UnderpinError } from '../../error.ts'
 import { isLostStatement, pooled } from './pooler.ts'
 
 /** The SQLSTATE of a server's error, or undefined for any other. */
-function stateOf(error: unknown): string | undefined {
+export function stateOf(error: unknown): string | undefined {
   const { code, severity } = error as { code?: unknown; severity?: unknown }
   return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && severity !== undefined ? code : undefined
 }

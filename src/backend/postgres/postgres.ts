@@ -8,7 +8,16 @@ import type { Page } from '../../model/page.ts'
 import type { Position } from '../../model/position.ts'
 import { Heads } from '../async.ts'
 import type { Backend, CallOptions, Supports } from '../backend.ts'
-import { checkAuthority, checkFollower, inPartsAsync, type Plan, planApply, planCommits } from '../plan.ts'
+import {
+  baseOf,
+  checkAuthority,
+  checkFollower,
+  inPartsAsync,
+  type Plan,
+  planApply,
+  planCommits,
+} from '../plan.ts'
+import { handlerOf, refusalOf } from '../table-handler.ts'
 import { Wake } from '../wake.ts'
 import {
   type Database,
@@ -23,11 +32,13 @@ import { translate } from './error.ts'
 import { lockFence, readFence, toFenceRow } from './fence-row.ts'
 import { Gets } from './gets.ts'
 import { Hints } from './hints.ts'
+import type { MakePlan } from './locked.ts'
 import { getDocuments, readChanges, readStream, scanCollection } from './read.ts'
 import { prepareSchema } from './schema.ts'
 import { createDomain, dropDomain, Tables } from './table.ts'
 import { parseTarget } from './target.ts'
-import { baseOf, type Make, Writer } from './writer.ts'
+import { WithinBackend } from './within.ts'
+import { type WriteOptions, Writer } from './writer.ts'
 
 export { grantPostgres, inspectPostgres, type PostgresGrant, type PostgresInspection } from './admin.ts'
 
@@ -66,7 +77,8 @@ export class PostgresBackend implements Backend {
     durability: 'durable',
     sync: false,
     shared: true,
-    tables: false,
+    tables: true,
+    transactions: true,
     watch: 'poll',
     limits: {},
   }
@@ -81,6 +93,8 @@ export class PostgresBackend implements Backend {
   readonly #gets = new Map<string, Gets>()
   readonly #mayNotify: boolean
   #hints: Hints | undefined
+  /** By domain: tells a caller's client of another database. */
+  readonly #incarnations = new Map<string, string>()
   #database: Database | undefined
   #closing = new AbortController()
 
@@ -131,17 +145,22 @@ export class PostgresBackend implements Backend {
     })
   }
 
-  fence(domain: string, options?: CallOptions): Promise<Fence> {
-    return this.#call(options, async ({ query }) => (await readFence(query, this.#tables, domain)).fence)
+  async fence(domain: string, options?: CallOptions): Promise<Fence> {
+    const { fence } = await this.#call(options, ({ query }) => readFence(query, this.#tables, domain))
+    if (fence.role !== 'vacant') this.#incarnations.set(domain, fence.incarnation)
+    return fence
   }
 
   async commit(...[domain, epoch, commits, options]: Parameters<Backend['commit']>) {
     const commitPart = async (part: typeof commits) => {
-      const { outcomes } = await this.#write(domain, options, (fence, view) => {
+      const make: MakePlan = (fence, view) => {
         checkAuthority(domain, fence, epoch)
         return planCommits(view, baseOf(fence), part)
-      })
-      return outcomes
+      }
+      const handler = handlerOf(part)
+      const plan = this.#write(domain, options, make, { handler })
+      if (handler === undefined) return (await plan).outcomes
+      return plan.then(({ outcomes }) => outcomes, refusalOf)
     }
     return inPartsAsync(commits, commitPart)
   }
@@ -152,11 +171,11 @@ export class PostgresBackend implements Backend {
     page: Page<Change, Position>,
     options?: CallOptions,
   ): Promise<void> {
-    const make: Make = (fence, view) => {
+    const make: MakePlan = (fence, view) => {
       checkFollower(domain, fence, epoch)
       return planApply(view, baseOf(fence), page)
     }
-    await this.#write(domain, options, make, page.items.length >= bulk)
+    await this.#write(domain, options, make, { isBulk: page.items.length >= bulk })
   }
 
   read(...[domain, stream, range, options]: Parameters<Backend['read']>) {
@@ -248,6 +267,16 @@ export class PostgresBackend implements Backend {
     }
   }
 
+  within(client: unknown): Backend {
+    const checkOpen = () => {
+      if (this.#database === undefined) throw closed()
+    }
+    const { name, supports } = this
+    const incarnation = (domain: string) => this.#incarnations.get(domain)
+    const fence = (domain: string) => this.fence(domain)
+    return new WithinBackend({ name, supports, tables: this.#tables, checkOpen, incarnation, fence }, client)
+  }
+
   #makeHints(database: Database): Hints {
     const settings = { clock: this.#clock, pollMs: this.#pollMs }
     return new Hints(database, this.#tables.schema, settings, (domain) => this.#heads.moved(domain))
@@ -259,8 +288,13 @@ export class PostgresBackend implements Backend {
     this.#hints?.moved(domain)
   }
 
-  #write(domain: string, options: CallOptions | undefined, make: Make, isBulk = false): Promise<Plan> {
-    return this.#call(options, (database) => this.#writer(domain).write(database, make, isBulk))
+  #write(
+    domain: string,
+    options: CallOptions | undefined,
+    make: MakePlan,
+    how: WriteOptions = {},
+  ): Promise<Plan> {
+    return this.#call(options, (database) => this.#writer(domain).write(database, make, how))
   }
 
   #writer(domain: string): Writer {
@@ -320,11 +354,15 @@ export class PostgresBackend implements Backend {
       throw new UnderpinError('aborted', 'The call was aborted before it began', {
         cause: options.signal.reason,
       })
-    if (this.#database === undefined) throw new UnderpinError('closed', 'The postgres backend was closed')
+    if (this.#database === undefined) throw closed()
     try {
       return await run(this.#database)
     } catch (error) {
       throw translate(error, this.#place)
     }
   }
+}
+
+function closed(): UnderpinError {
+  return new UnderpinError('closed', 'The postgres backend was closed')
 }

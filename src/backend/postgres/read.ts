@@ -14,7 +14,7 @@ import {
 } from '../../model/page.ts'
 import type { Position } from '../../model/position.ts'
 import type { Found } from '../backend.ts'
-import { documentColumns, eventColumns, toDocument, toEvent } from '../sql/record.ts'
+import { documentColumns, eventColumns, toDocument, toEvent, toNumber } from '../sql/record.ts'
 import { scanSql } from '../sql/scan.ts'
 import { texts } from './array.ts'
 import type { Row, Query as Run } from './driver.ts'
@@ -138,7 +138,8 @@ export async function scanCollection(
 ): Promise<Page<Document, Cursor | null>> {
   const { where, orderBy, parameters, keyColumns } = scanSql(postgres, definition, query)
   const next = parameters.length + 1
-  const columns = [documentColumns, ...keyColumns].join(', ')
+  // Each under a name of its own: a driver that gives rows as objects keeps one column of each name.
+  const columns = [documentColumns, ...keyColumns.map((column, i) => `${column} AS key_${i}`)].join(', ')
   const inner = `SELECT ${columns}, row_number() OVER (ORDER BY ${orderBy}) AS place FROM ${tables.collection(domain, query.collection)} WHERE ${where} ORDER BY ${orderBy} LIMIT $${next}`
   const rows = await run(beside(tables, 'd.*', inner, `$${next + 1}`, 'd.place'), [
     ...parameters,
@@ -151,9 +152,14 @@ export async function scanCollection(
   const last = page.at(-1)
   const cursor =
     found.length > query.limit && last !== undefined
-      ? encodeCursor({ key: last.slice(7, -1) as FieldValue[], id: String(last[1]) })
+      ? encodeCursor({ key: keyOf(query, last), id: String(last[1]) })
       : null
   return { items, next: cursor, ...servedOf(rows) }
+}
+
+/** The values that a page goes on behind. */
+function keyOf(query: Query, row: Row): FieldValue[] {
+  return query.by === 'expiry' ? [toNumber(row[4])] : (row.slice(7, -1) as FieldValue[])
 }
 
 /**
@@ -212,7 +218,7 @@ async function readAfter(
   const rows = await run(beside(tables, 'd.*, f.catalog', inner, '$1', 'd.position'), [domain, after, count])
   const changes = records(rows).map(
     ([source, position, name, at, commit, data, checksum, number, type, meta]) =>
-      source === -1
+      Number(source) === -1
         ? toEvent([position, name, number, type, at, commit, meta, data, checksum])
         : toDocument(collections[Number(source)] as string, [
             position,

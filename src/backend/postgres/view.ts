@@ -7,6 +7,7 @@ import type { CollectionDefinition, FieldValue } from '../../model/collection.ts
 import { HeadCache } from '../cache.ts'
 import type { Plan } from '../plan.ts'
 import { fieldColumn } from '../sql/name.ts'
+import { toNumber } from '../sql/record.ts'
 import { indexCondition, toSql } from '../sql/scan.ts'
 import type { Held, View } from '../stage.ts'
 import { texts } from './array.ts'
@@ -148,7 +149,7 @@ export class PostgresView implements View {
       this.#cache.documents.set(`${collection}\0${id}`, {
         position: Number(position),
         checksum: String(checksum),
-        expiresAt: expiresAt as number | null,
+        expiresAt: toNumber(expiresAt),
         isTombstone: isTombstone === true,
       })
     }

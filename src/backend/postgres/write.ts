@@ -4,6 +4,7 @@
  * *insert at head if nothing is there*, in SQL.)
  */
 
+import { randomBytes } from 'node:crypto'
 import { UnderpinError } from '../../error.ts'
 import type { Change } from '../../model/change.ts'
 import type { CollectionDefinition } from '../../model/collection.ts'
@@ -16,6 +17,7 @@ import { ArrayParameter, type ElementType, texts } from './array.ts'
 import type { Copy, Database, Parameter, Query } from './driver.ts'
 import type { FenceRow } from './fence-row.ts'
 import type { Tables } from './table.ts'
+import type { PostgresView } from './view.ts'
 
 const eventTypes: readonly ElementType[] = [
   'bigint',
@@ -31,8 +33,12 @@ const eventTypes: readonly ElementType[] = [
 const documentTypes: readonly ElementType[] = ['bigint', 'text', 'bigint', 'bigint', 'bigint', 'text', 'text']
 
 /** Characters of a group's token, and tokens that the fence's row keeps. */
-export const tokenLength = 8
+const tokenLength = 8
 const recentTokens = 32
+
+export function newToken(): string {
+  return randomBytes(6).toString('base64url').slice(0, tokenLength)
+}
 
 /** True if it was written; false if the fence is not what the plan was made for. `changes`: those not copied before. */
 export async function writePlan(
@@ -119,7 +125,7 @@ export async function copyPlan(
   tables: Tables,
   domain: string,
   plan: Plan,
-  isNew: (collection: string, id: string) => boolean,
+  view: PostgresView,
 ): Promise<readonly Change[]> {
   const { events, documents } = sort(plan.changes)
   const left: Change[] = []
@@ -130,7 +136,7 @@ export async function copyPlan(
   for (const [collection, changed] of documents) {
     const fresh: SqlValue[] = []
     for (const [id, document] of changed) {
-      if (isNew(collection, id)) pushDocument(fresh, document)
+      if (view.isNew(collection, id)) pushDocument(fresh, document)
       else left.push(document)
     }
     const into = `${tables.collection(domain, collection)} (${documentColumns})`

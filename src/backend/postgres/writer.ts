@@ -3,32 +3,31 @@
  * domain's only writer, a write is one statement that is guarded by the fence as it was last seen; when writers meet, it
  * is a transaction that holds the fence's lock.
  */
-import { randomBytes } from 'node:crypto'
 import { type Clock, sleep } from '../../clock.ts'
 import { isUnderpinError, UnderpinError } from '../../error.ts'
-import { definitionsCollection, plainCollection } from '../../model/collection.ts'
-import { DigestSum } from '../../model/digest.ts'
+import { definitionsCollection } from '../../model/collection.ts'
+import type { TableHandler } from '../../model/commit.ts'
 import type { Fence } from '../../model/fence.ts'
-import { type Base, checkAuthority, declaredIn, type Plan } from '../plan.ts'
+import { declaredIn, type Plan } from '../plan.ts'
 import { Catalog, type Definitions } from './catalog.ts'
-import type { Database, Query } from './driver.ts'
+import type { Database } from './driver.ts'
 import { isLasting, isRefusal } from './error.ts'
 import { type FenceRow, lockFence, readFence, toFenceRow } from './fence-row.ts'
-import { alterCollection, type Tables } from './table.ts'
+import { runHandler } from './handler.ts'
+import { isEmpty, type MakePlan, writeUnderLock } from './locked.ts'
+import type { Tables } from './table.ts'
 import { PostgresView } from './view.ts'
-import { clearForUnique, copyPlan, isUnique, tokenLength, wasWritten, writePlan } from './write.ts'
+import { isUnique, newToken, wasWritten, writePlan } from './write.ts'
 
-/** Makes a plan under a fence; may be called again, with another. */
-export type Make = (fence: Fence, view: PostgresView) => Plan
+export interface WriteOptions {
+  /** A bulk of records is copied, in a transaction. */
+  readonly isBulk?: boolean
+  /** Runs in the transaction of the write, behind it. */
+  readonly handler?: TableHandler | undefined
+}
 
 /** Groups that go under the lock at once after writers met: optimism has just been shown to be wrong. */
 const lockedGroups = 16
-
-/**
- * Milliseconds that the change of a table waits for those who read it. Commits of the domain and reads of the table wait
- * in line behind it: rather than hold them up for as long as a session sits idle in a transaction, it is tried again.
- */
-const tableLockMs = 200
 
 /** Milliseconds; whoever waits for the answer has given up by then. */
 const askForMs = 10_000
@@ -54,17 +53,16 @@ export class Writer {
     this.#view = new PostgresView(tables, domain, this.catalog)
   }
 
-  /** A bulk of records is copied, in a transaction. */
-  write(database: Database, make: Make, isBulk = false): Promise<Plan> {
+  write(database: Database, make: MakePlan, options: WriteOptions = {}): Promise<Plan> {
     return this.#inTurn(async () => {
-      if (isBulk) return this.#writeLocked(database, make, isBulk)
+      if (options.isBulk || options.handler) return this.#writeLocked(database, make, options)
       if (this.#contended > 0) this.#contended--
       else {
         const written = await this.#writeGuarded(database, make)
         if (written !== undefined) return written
         this.#contended = lockedGroups
       }
-      return this.#writeLocked(database, make)
+      return this.#writeLocked(database, make, options)
     })
   }
 
@@ -87,16 +85,18 @@ export class Writer {
   }
 
   /** Undefined if somebody else moved the fence, or if the plan needs more than one statement. */
-  async #writeGuarded(database: Database, make: Make): Promise<Plan | undefined> {
+  async #writeGuarded(database: Database, make: MakePlan): Promise<Plan | undefined> {
     const known = this.#known
     if (known === undefined) return undefined
     const { query } = database
     this.#view.moveTo(known)
-    const plan = await this.#view.plan(query, () => make(known.fence, this.#view)).catch((error: unknown) => {
-      // By a fence that is only remembered nobody is refused.
-      if (!isUnderpinError(error, 'fenced')) throw error
-      this.#known = undefined
-    })
+    const plan = await this.#view
+      .plan(query, () => make(known.fence, this.#view))
+      .catch((error: unknown) => {
+        // By a fence that is only remembered nobody is refused.
+        if (!isUnderpinError(error, 'fenced')) throw error
+        this.#known = undefined
+      })
     if (plan === undefined) return undefined
     if (plan.evicted.length > 0 || needsTransaction(plan, await this.catalog.load(query, known.catalog)))
       return undefined
@@ -114,22 +114,22 @@ export class Writer {
     return plan
   }
 
-  async #writeLocked(database: Database, make: Make, isBulk = false): Promise<Plan> {
-    const token = newToken()
+  async #writeLocked(database: Database, make: MakePlan, { isBulk, handler }: WriteOptions): Promise<Plan> {
+    const [tables, domain, view, token] = [this.#tables, this.#domain, this.#view, newToken()]
     let written: { row: FenceRow; plan: Plan } | undefined
     const run = () =>
       database.transaction(
-        async (query, [found], copy) => {
-          const [tables, domain] = [this.#tables, this.#domain]
+        async (query, { first: [found], copy, client }) => {
           const row = toFenceRow(found)
-          const plan = await planLocked(query, tables, domain, row, this.#view, make)
-          written = { row, plan }
-          if (isEmpty(plan, row)) return true
-          const isNew = (collection: string, id: string) => this.#view.isNew(collection, id)
-          const left = isBulk && copy ? await copyPlan(copy, tables, domain, plan, isNew) : plan.changes
-          return writePlan(query, tables, domain, row, plan, token, left)
+          const planned = (plan: Plan) => {
+            written = { row, plan }
+          }
+          const write = { tables, domain, view, make, token, copy: isBulk ? copy : undefined, planned }
+          const { outcomes } = await writeUnderLock(query, row, write)
+          if (handler !== undefined) await runHandler(query, client, handler, outcomes[0])
+          return true
         },
-        lockFence(this.#tables, this.#domain),
+        lockFence(tables, domain),
       )
     try {
       await run().catch((error) => {
@@ -193,44 +193,6 @@ export class Writer {
   }
 }
 
-/** Plans under the lock of the fence, and makes the tables fit for what was planned. */
-export async function planLocked(
-  query: Query,
-  tables: Tables,
-  domain: string,
-  row: FenceRow,
-  view: PostgresView,
-  make: Make,
-): Promise<Plan> {
-  const { fence } = row
-  if (fence.role === 'vacant') checkAuthority(domain, fence, fence.epoch)
-  view.moveTo(row)
-  const plan = await view.plan(query, () => make(fence, view))
-  const definitions = await view.definitions(query)
-  const declared = declaredIn(plan.changes)
-  const undeclared = undeclaredIn(plan, definitions, declared)
-  if (declared.size + undeclared.size > 0) await query(`SET LOCAL lock_timeout = ${tableLockMs}`)
-  for (const name of undeclared)
-    await alterCollection(query, tables, domain, name, undefined, plainCollection)
-  for (const [name, definition] of declared)
-    await alterCollection(query, tables, domain, name, definitions.get(name), definition)
-  const hasUnique = (name: string) => isUnique(declared.get(name) ?? definitions.get(name))
-  await clearForUnique(query, tables, domain, plan, hasUnique)
-  return plan
-}
-
-export function baseOf({ head, digest }: Fence): Base {
-  return { head, digest: new DigestSum(digest) }
-}
-
-function newToken(): string {
-  return randomBytes(6).toString('base64url').slice(0, tokenLength)
-}
-
-function isEmpty(plan: Plan, { fence }: FenceRow): boolean {
-  return plan.changes.length === 0 && plan.head === fence.head
-}
-
 function isSameRight(found: Fence, seen: Fence): boolean {
   return found.role === seen.role && found.epoch === seen.epoch && found.head === seen.head
 }
@@ -251,10 +213,4 @@ function needsTransaction(plan: Plan, definitions: Definitions): boolean {
         !definitions.has(change.collection) ||
         isUnique(definitions.get(change.collection))),
   )
-}
-
-/** Collections of a follower whose declaration stands further on in the feed. */
-function undeclaredIn(plan: Plan, known: Definitions, declared: Definitions): ReadonlySet<string> {
-  const names = plan.changes.flatMap((change) => (change.kind === 'event' ? [] : [change.collection]))
-  return new Set(names.filter((name) => !known.has(name) && !declared.has(name)))
 }

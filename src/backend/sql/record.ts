@@ -13,20 +13,26 @@ export const documentColumns = 'revision, id, at, commit_position, expires_at, d
 
 export const fenceColumns = 'role, epoch, head, digest, incarnation, successor'
 
+/** Whole numbers may come as texts or as BigInt: a driver that the caller brought reads `bigint` its own way. */
 type Row = readonly unknown[]
+
+/** A column of whole numbers that may be null. */
+export function toNumber(value: unknown): number | null {
+  return value === null ? null : Number(value)
+}
 
 /** The fence of a row of `fenceColumns`; that of a domain which was never here if there is no row. */
 export function toFence(row: Row | undefined): Fence {
   if (row === undefined) return vacantFence
   const [role, epoch, head, digest, incarnation, successor] = row as [
     Role,
-    number,
-    number,
+    unknown,
+    unknown,
     string,
     string,
     string | null,
   ]
-  return { role, epoch, head, digest, incarnation, successor }
+  return { role, epoch: Number(epoch), head: Number(head), digest, incarnation, successor }
 }
 
 /** All collections of a domain, from the rows (id, data) of its declarations. */
@@ -46,12 +52,12 @@ export function pushEvent(values: SqlValue[], event: Event): void {
 export function toEvent(row: Row): Event {
   return verifyChange({
     kind: 'event',
-    position: row[0] as number,
+    position: Number(row[0]),
     stream: row[1] as string,
-    seq: row[2] as number,
+    seq: Number(row[2]),
     type: row[3] as string,
-    at: row[4] as number,
-    commit: row[5] as number,
+    at: Number(row[4]),
+    commit: Number(row[5]),
     meta: row[6] as JsonText | null,
     data: row[7] as JsonText,
     checksum: row[8] as string,
@@ -70,16 +76,16 @@ export function toDocument(collection: string, row: Row): Document | Tombstone {
   const common = {
     collection,
     id: row[1] as string,
-    at: row[2] as number,
-    position: row[0] as number,
-    commit: row[3] as number,
+    at: Number(row[2]),
+    position: Number(row[0]),
+    commit: Number(row[3]),
     checksum: row[6] as string,
   }
   if (row[5] === null) return verifyChange<Change & Tombstone>({ kind: 'tombstone', ...common })
   return verifyChange<Change & Document>({
     kind: 'document',
     ...common,
-    expiresAt: row[4] as number | null,
+    expiresAt: toNumber(row[4]),
     data: row[5] as JsonText,
   })
 }

@@ -5,6 +5,8 @@ import type { SqlValue } from '../sql/scan.ts'
 
 /** A connection as the backend uses it. Rows are arrays of column values. */
 export interface Connection {
+  /** The driver's own. */
+  readonly handle: SqliteHandle
   exec(sql: string): void
   prepare(sql: string): Statement
   close(): void
@@ -54,6 +56,7 @@ export function borrow(handle: SqliteHandle): Connection {
 
 function toConnection(handle: SqliteHandle): Connection {
   return {
+    handle,
     exec: (sql) => void handle.exec(sql),
     prepare: (sql) => toStatement(handle.prepare(sql)),
     close: () => void handle.close(),

@@ -46,7 +46,7 @@ export class SqliteBackend extends EmbeddedBackend {
       durability: isMemory ? 'none' : durability,
       sync: true,
       shared: !isMemory,
-      tables: false,
+      tables: true,
       watch: 'poll',
       limits: {},
     }

@@ -2,7 +2,7 @@
 import { UnderpinError } from '../../error.ts'
 import type { Change } from '../../model/change.ts'
 import { type CollectionDefinition, type FieldValue, plainCollection } from '../../model/collection.ts'
-import { DigestSum } from '../../model/digest.ts'
+import type { TableHandler } from '../../model/commit.ts'
 import type { Document } from '../../model/document.ts'
 import type { Event } from '../../model/event.ts'
 import { type Fence, type Role, sameFence, vacantFence } from '../../model/fence.ts'
@@ -17,7 +17,7 @@ import {
 import type { Position } from '../../model/position.ts'
 import type { Found, SyncBackend } from '../backend.ts'
 import {
-  type Base,
+  baseOf,
   checkAuthority,
   checkFollower,
   declaredIn,
@@ -38,9 +38,11 @@ import {
   toFence,
 } from '../sql/record.ts'
 import { type SqlValue, scanSql } from '../sql/scan.ts'
+import { handlerOf, refusalOf } from '../table-handler.ts'
 import type { Connection, Statement } from './driver.ts'
 import { isBusy, isFatal, translate } from './error.ts'
 import { readChanges } from './feed.ts'
+import { runHandler } from './handler.ts'
 import { RecordCache } from './record-cache.ts'
 import { alterCollection, createDomain, dropDomain, sqlite } from './table.ts'
 import { SqliteView } from './view.ts'
@@ -101,11 +103,19 @@ export class SqliteVerbs implements SyncBackend {
   }
 
   commit(...[domain, epoch, commits]: Parameters<SyncBackend['commit']>): ReturnType<SyncBackend['commit']> {
-    const commitPart = (part: typeof commits) =>
-      this.#write(domain, (fence, view) => {
+    const commitPart = (part: typeof commits) => {
+      const handler = handlerOf(part)
+      const make = (fence: Fence, view: SqliteView) => {
         checkAuthority(domain, fence, epoch)
         return planCommits(view, baseOf(fence), part)
-      }).outcomes
+      }
+      if (handler === undefined) return this.#write(domain, make).outcomes
+      try {
+        return this.#write(domain, make, handler).outcomes
+      } catch (error) {
+        return refusalOf(error)
+      }
+    }
     return inParts(commits, commitPart)
   }
 
@@ -209,7 +219,7 @@ export class SqliteVerbs implements SyncBackend {
   }
 
   /** Plans under the write lock and writes what was planned: records, then the fence, then one sync. */
-  #write(domain: string, plan: (fence: Fence, view: SqliteView) => Plan): Plan {
+  #write(domain: string, plan: (fence: Fence, view: SqliteView) => Plan, handler?: TableHandler): Plan {
     let view: SqliteView | undefined
     try {
       const planned = this.#locked(() => {
@@ -227,6 +237,7 @@ export class SqliteVerbs implements SyncBackend {
             result.digest.toString(),
             domain,
           )
+        if (handler !== undefined) runHandler(this.#open(), handler, result.outcomes[0])
         return result
       })
       if (declaredIn(planned.changes).size > 0) view?.clear()
@@ -470,8 +481,4 @@ function lastOfEach(values: readonly SqlValue[]): SqlValue[] {
     rows.set(row[1] as string, row)
   }
   return [...rows.values()].flat()
-}
-
-function baseOf({ head, digest }: Fence): Base {
-  return { head, digest: new DigestSum(digest) }
 }

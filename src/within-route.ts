@@ -1,0 +1,147 @@
+/**
+ * The way of a domain's calls through a transaction that the caller holds. Authority is looked for through that same
+ * transaction, because its client may be the only connection there is; and what is found is not told to the store.
+ */
+import type { Backend, CallOptions, Found } from './backend/backend.ts'
+import { isUnderpinError, UnderpinError } from './error.ts'
+import type { Port } from './facet/port.ts'
+import type { Commit, Outcome } from './model/commit.ts'
+import type { DocumentKey } from './model/document.ts'
+import type { Query, Range, Served } from './model/page.ts'
+import type { Position } from './model/position.ts'
+import type { Authority, Route } from './route.ts'
+
+export class WithinRoute implements Port {
+  readonly #route: Route
+  readonly #candidates: readonly Backend[]
+  /** Each candidate as it is within the transaction; those that cannot be are left out. */
+  readonly #within: ReadonlyMap<Backend, Backend>
+  #authority: Authority | undefined
+
+  /** Fails with `unsupported` if no candidate can commit in a caller's transaction, with a `TypeError` if the client holds none. */
+  constructor(route: Route, candidates: readonly Backend[], client: unknown) {
+    this.#route = route
+    this.#candidates = candidates
+    const able = candidates.filter(({ supports }) => supports.transactions)
+    if (able.length === 0) throw unsupported(route.domain, candidates[0])
+    this.#within = new Map(able.map((backend) => [backend, backend.within(client)]))
+    this.#authority = route.authority
+  }
+
+  get domain() {
+    return this.#route.domain
+  }
+
+  get clock() {
+    return this.#route.clock
+  }
+
+  get limits() {
+    return this.#route.limits
+  }
+
+  collection(name: string) {
+    return this.#route.collection(name)
+  }
+
+  async commit(commit: Commit, options?: CallOptions): Promise<Outcome> {
+    const [outcome] = await this.#withAuthority(options, (backend, epoch) =>
+      backend.commit(this.domain, epoch, [commit], options),
+    )
+    return outcome as Outcome
+  }
+
+  read(stream: string, range: Range, options?: CallOptions) {
+    return this.#read(options, (backend) => backend.read(this.domain, stream, range, options))
+  }
+
+  get(keys: readonly DocumentKey[], options?: CallOptions): Promise<Found> {
+    return this.#read(options, (backend) => backend.get(this.domain, keys, options))
+  }
+
+  scan(query: Query, options?: CallOptions) {
+    return this.#read(options, (backend) => backend.scan(this.domain, query, options))
+  }
+
+  changes(after: Position, limit: number, options?: CallOptions) {
+    return this.#read(options, (backend) => backend.changes(this.domain, after, limit, options))
+  }
+
+  async head(options?: CallOptions): Promise<Position> {
+    const { head } = await this.#read(options, (backend) => backend.fence(this.domain, options))
+    return head
+  }
+
+  watch(signal: AbortSignal): AsyncIterable<Position> {
+    const [first] = this.#within.values()
+    return (first as Backend).watch(this.domain, signal)
+  }
+
+  within(): Port {
+    throw new UnderpinError('unsupported', `Domain ${this.domain} is within a transaction already`, {
+      hint: 'Take the domain from the store: store.domain(…).within(client).',
+    })
+  }
+
+  #read<R extends Pick<Served, 'role' | 'epoch'>>(
+    options: CallOptions | undefined,
+    call: (backend: Backend) => Promise<R>,
+  ): Promise<R> {
+    return this.#withAuthority(options, async (backend, epoch) => {
+      const result = await call(backend)
+      if (result.role === 'authority' && result.epoch === epoch) return result
+      throw new UnderpinError(
+        'fenced',
+        `Domain ${this.domain} is held by another backend or under another epoch`,
+      )
+    })
+  }
+
+  /** Looks again once: what the transaction sees does not change while it waits. */
+  async #withAuthority<R>(
+    options: CallOptions | undefined,
+    call: (backend: Backend, epoch: number) => Promise<R>,
+  ): Promise<R> {
+    const known = this.#authority
+    if (known !== undefined) {
+      try {
+        return await call(this.#of(known.backend), known.epoch)
+      } catch (error) {
+        if (!isUnderpinError(error, 'fenced')) throw error
+      }
+    }
+    const { backend, epoch } = await this.#find(options)
+    return call(this.#of(backend), epoch)
+  }
+
+  async #find(options: CallOptions | undefined): Promise<Authority> {
+    const found: string[] = []
+    for (const backend of this.#candidates) {
+      const { role, epoch } = await (this.#within.get(backend) ?? backend).fence(this.domain, options)
+      if (role === 'authority') {
+        this.#authority = { backend, epoch }
+        return this.#authority
+      }
+      found.push(`${backend.name}: ${role}`)
+    }
+    throw new UnderpinError(
+      'fenced',
+      `No backend holds authority over domain ${this.domain}, as this transaction sees it (${found.join(', ')})`,
+      { details: { domain: this.domain } },
+    )
+  }
+
+  #of(backend: Backend): Backend {
+    const within = this.#within.get(backend)
+    if (within === undefined) throw unsupported(this.domain, backend)
+    return within
+  }
+}
+
+function unsupported(domain: string, backend: Backend | undefined): UnderpinError {
+  return new UnderpinError(
+    'unsupported',
+    `Domain ${domain} is on the ${backend?.name} backend, which cannot commit in a transaction of yours`,
+    { hint: 'PostgreSQL can (supports.transactions).', details: { domain } },
+  )
+}
