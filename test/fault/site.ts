@@ -3,7 +3,7 @@ import { PostgresBackend } from '../../src/backend/postgres/postgres.ts'
 import { type Backend, collection, isUnderpinError, openStore, verifyDomain } from '../../src/index.ts'
 import type { Change } from '../../src/model/change.ts'
 import { eventChecksum } from '../../src/model/event.ts'
-import { vacantFence } from '../../src/model/fence.ts'
+import { type Fence, vacantFence } from '../../src/model/fence.ts'
 import type { Page } from '../../src/model/page.ts'
 import type { Trial } from './judge.ts'
 import { hasMark, type Operation } from './operation.ts'
@@ -85,11 +85,8 @@ export class Site {
     const ms = performance.now() - since
     const { hasStruck, isDelivered } = this.proxy
     await this.proxy.settle()
-    await this.#touch(domain)
-    const after = await this.#direct.fence(domain)
-    const { items } = await this.#direct.changes(domain, before.head, 100)
-    const own = items.filter((item) => hasMark(item, mark))
-    const taken = domain === 'turn' ? after.epoch - before.epoch : after.head - before.head
+    const left = width === 0 ? nothing : await this.#look(domain, mark, before)
+    const isRight = typeof answer === 'boolean' ? answer : isSame(answer, left.positions, domain)
     return {
       operation: operation.name,
       isRead: width === 0,
@@ -97,13 +94,24 @@ export class Site {
       hasStruck,
       isDelivered,
       told,
-      isRight: typeof answer === 'boolean' ? answer : isSame(answer, own, domain),
+      isRight,
       ms,
       limitMs: limitOf(deadlines[fault.kind]),
       width,
-      taken,
-      found: domain === 'turn' ? taken : own.length,
+      taken: left.taken,
+      found: left.found,
     }
+  }
+
+  /** What a write left, when all that it started is over. */
+  async #look(domain: Operation['domain'], mark: string, before: Fence) {
+    await this.#touch(domain)
+    const after = await this.#direct.fence(domain)
+    if (domain === 'turn')
+      return { taken: after.epoch - before.epoch, found: after.epoch - before.epoch, positions: [] }
+    const { items } = await this.#direct.changes(domain, before.head, 100)
+    const positions = items.filter((item) => hasMark(item, mark)).map(({ position }) => position)
+    return { taken: after.head - before.head, found: positions.length, positions }
   }
 
   /** One event more for the follower. */
@@ -172,6 +180,8 @@ async function fillStill({ still }: Doors): Promise<void> {
   await still.documents('plain').put('a', 1)
 }
 
+const nothing = { taken: 0, found: 0, positions: [] }
+
 async function tell<T>(run: () => Promise<T>): Promise<{ told: string; answer?: T }> {
   try {
     return { told: 'done', answer: await run() }
@@ -181,8 +191,6 @@ async function tell<T>(run: () => Promise<T>): Promise<{ told: string; answer?: 
 }
 
 /** Whether the positions that the caller was told are those that the records have. */
-function isSame(told: readonly number[] | undefined, own: readonly Change[], domain: string): boolean {
-  if (told === undefined || domain === 'turn') return true
-  const found = new Set(own.map(({ position }) => position))
-  return told.every((position) => found.has(position))
+function isSame(told: readonly number[] | undefined, found: readonly number[], domain: string): boolean {
+  return told === undefined || domain === 'turn' || told.every((position) => found.includes(position))
 }
