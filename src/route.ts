@@ -31,7 +31,7 @@ export class Route implements Port {
   readonly domain: string
   readonly clock: Clock
   readonly limits: Limits
-  readonly #deadlineMs: number
+  readonly deadlineMs: number
   readonly #candidates: readonly Backend[]
   readonly #collections = new Map<string, DeclaredCollection>()
   #authority: Authority | undefined
@@ -40,7 +40,7 @@ export class Route implements Port {
     this.domain = domain
     this.clock = clock
     this.limits = limits
-    this.#deadlineMs = deadlineMs
+    this.deadlineMs = deadlineMs
     this.#candidates = candidates
   }
 
@@ -183,8 +183,7 @@ export class Route implements Port {
       try {
         return await call(authority)
       } catch (error) {
-        if (!isUnderpinError(error, 'fenced') || this.clock.monotonic() - since > this.#deadlineMs)
-          throw error
+        if (!isUnderpinError(error, 'fenced') || this.clock.monotonic() - since > this.deadlineMs) throw error
         if (this.#authority === authority) this.#authority = undefined
       }
     }
@@ -198,10 +197,7 @@ export class Route implements Port {
       const at = fences.findIndex(({ role }) => role === 'authority')
       const [backend, fence] = [this.#candidates[at], fences[at]]
       if (backend !== undefined && fence !== undefined) return this.#remember({ backend, epoch: fence.epoch })
-      if (
-        this.clock.monotonic() - since > this.#deadlineMs ||
-        fences.every(({ role }) => role === 'vacant')
-      ) {
+      if (this.clock.monotonic() - since > this.deadlineMs || fences.every(({ role }) => role === 'vacant')) {
         const found = this.#candidates.map(({ name }, i) => `${name}: ${fences[i]?.role}`).join(', ')
         throw new UnderpinError(
           'fenced',

@@ -36,6 +36,10 @@ export class WithinRoute implements Port {
     return this.#route.clock
   }
 
+  get deadlineMs() {
+    return this.#route.deadlineMs
+  }
+
   get limits() {
     return this.#route.limits
   }

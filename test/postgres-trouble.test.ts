@@ -6,8 +6,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { fromPool } from '../src/backend/postgres/driver.ts'
 import { postgres } from '../src/backend/postgres/postgres.ts'
 import { type Backend, collection, openStore, type Target, verifyDomain } from '../src/index.ts'
-import { append } from './crash/proof.ts'
 import { Ledger, nothingWrong } from './fault/ledger.ts'
+import { append } from './proof.ts'
 import { type PostgresServer, startPostgres } from './server/postgres.ts'
 
 let server: PostgresServer | string

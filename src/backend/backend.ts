@@ -31,6 +31,8 @@ export interface Supports {
 }
 
 export interface CallOptions {
+  /** When the caller began to wait, by the clock's monotonic time, if that was before this call. */
+  readonly since?: number
   /** Ends the call: `aborted` if it has not begun to take effect, else as it went, or `unknown`. */
   readonly signal?: AbortSignal
 }

@@ -26,6 +26,8 @@ interface Setting {
 }
 
 export interface Port extends Setting {
+  /** Milliseconds within which every call ends. */
+  readonly deadlineMs: number
   commit(commit: Commit, options?: CallOptions): Promise<Outcome>
   read(stream: string, range: Range, options?: CallOptions): Promise<Page<Event, number | null>>
   get(keys: readonly DocumentKey[], options?: CallOptions): Promise<Found>

@@ -3,7 +3,7 @@ import type { CallOptions } from '../backend/backend.ts'
 import { isUnderpinError, UnderpinError } from '../error.ts'
 import type { Change } from '../model/change.ts'
 import { commitsCollection } from '../model/collection.ts'
-import type { Commit } from '../model/commit.ts'
+import type { Commit, Outcome } from '../model/commit.ts'
 import { type Document, isExpired, type Tombstone } from '../model/document.ts'
 import { decodeValue } from '../model/value.ts'
 import { type CommitOptions, type CommitResult, type Draft, isKnownId, toReplay, toResult } from './draft.ts'
@@ -27,10 +27,12 @@ async function sendOnce(
   id: string,
   options: CommitOptions & CallOptions,
 ): Promise<CommitResult> {
+  const since = port.clock.monotonic()
   const outcome = await port.commit(commit, options).catch((error: unknown) => {
-    const mayRetry = isUnderpinError(error, 'unknown') && !options.signal?.aborted
+    const leftMs = port.deadlineMs - (port.clock.monotonic() - since)
+    const mayRetry = isUnderpinError(error, 'unknown') && !options.signal?.aborted && leftMs > 0
     if (!mayRetry) throw error
-    return port.commit(commit, options).catch((cause: unknown) => {
+    return commitWithin(port, commit, leftMs, options).catch((cause: unknown) => {
       // Whatever the second attempt met, the first may have been applied.
       throw new UnderpinError('unknown', error.message, {
         hint: 'Make the same call again, with the same id, to find out.',
@@ -43,6 +45,23 @@ async function sendOnce(
   const record = readRecord(id, documents[0])
   if (!draft.dependsOnReads) draft.checkFingerprint(id, record.fingerprint)
   return replay(port, record, options)
+}
+
+/** A commit that is given up when its time is over. */
+async function commitWithin(
+  port: Port,
+  commit: Commit,
+  ms: number,
+  { signal }: CallOptions,
+): Promise<Outcome> {
+  const over = new AbortController()
+  const cancel = port.clock.timer(ms, () => over.abort())
+  try {
+    const either = signal === undefined ? over.signal : AbortSignal.any([signal, over.signal])
+    return await port.commit(commit, { signal: either })
+  } finally {
+    cancel()
+  }
 }
 
 /** What a commit with this id did, if there was one: asked before the work that such a commit needs is done again. */

@@ -4,7 +4,7 @@
  */
 import type { Backend, CallOptions } from '../backend/backend.ts'
 import type { Clock } from '../clock.ts'
-import { UnderpinError } from '../error.ts'
+import { isUnderpinError, UnderpinError } from '../error.ts'
 import type { Commit, Outcome } from '../model/commit.ts'
 import { Forward, isInMemory, type Wrapper } from './forward.ts'
 
@@ -17,6 +17,9 @@ export interface BatchOptions {
   /** Characters of JSON text in one group, beyond which no further commit joins it. */
   readonly groupSize?: number
 }
+
+/** The part of the deadline behind which a commit is not sent again: retries below end at nine tenths. */
+const nearlyOver = 0.85
 
 /** A backend that has nothing to sync and answers within the call gains nothing from groups: it is left as it is. */
 export const batch =
@@ -57,7 +60,8 @@ class Batched extends Forward {
     const name = `${domain}\0${epoch}`
     let line = this.#lines.get(name)
     if (line === undefined) {
-      const send = (group: readonly Commit[]) => this.inner.commit(domain, epoch, group)
+      const send = (group: readonly Commit[], since: number) =>
+        this.inner.commit(domain, epoch, group, { since })
       line = new Line(send, this.#options, this.#paceOf(domain), () => this.#lines.delete(name))
       this.#lines.set(name, line)
     }
@@ -85,6 +89,9 @@ class Batched extends Forward {
   }
 }
 
+/** `since`: when the first of the group began to wait. */
+type Send = (group: readonly Commit[], since: number) => Promise<readonly Outcome[]>
+
 /** Whether the last group of a domain held the commits of several callers. */
 interface Pace {
   isShared: boolean
@@ -92,21 +99,17 @@ interface Pace {
 
 /** The commits of one domain under one epoch, in the order in which they came. */
 class Line {
-  readonly #send: (group: readonly Commit[]) => Promise<readonly Outcome[]>
+  readonly #send: Send
   readonly #options: Required<BatchOptions>
   readonly #pace: Pace
   readonly #onEmpty: () => void
   #waiting: Waiting[] = []
+  #inFlight: readonly Waiting[] = []
   #isRunning = false
   #cancelTimer: (() => void) | undefined
   #drained: (() => void)[] = []
 
-  constructor(
-    send: (group: readonly Commit[]) => Promise<readonly Outcome[]>,
-    options: Required<BatchOptions>,
-    pace: Pace,
-    onEmpty: () => void,
-  ) {
+  constructor(send: Send, options: Required<BatchOptions>, pace: Pace, onEmpty: () => void) {
     this.#send = send
     this.#options = options
     this.#pace = pace
@@ -185,11 +188,12 @@ class Line {
   }
 
   async #sendGroup(group: readonly Waiting[]): Promise<void> {
-    if (group.length === 0) return
+    const [first] = group
+    if (first === undefined) return
+    this.#inFlight = group
     try {
-      const outcomes = await this.#send(
-        group.length === 1 ? (group[0] as Waiting).commits : group.flatMap(({ commits }) => commits),
-      )
+      const commits = group.length === 1 ? first.commits : group.flatMap(({ commits }) => commits)
+      const outcomes = await this.#send(commits, first.since)
       let from = 0
       for (const entry of group) {
         const to = from + entry.commits.length
@@ -197,37 +201,53 @@ class Line {
         from = to
       }
     } catch (error) {
-      for (const entry of group) settle(entry, () => entry.reject(error))
+      const again = isUnderpinError(error, 'unavailable') ? this.#withTimeLeft(group) : []
+      for (const entry of group) if (!again.includes(entry)) settle(entry, () => entry.reject(error))
+      for (const entry of again) entry.state = 'waiting'
+      this.#waiting.unshift(...again)
     }
   }
 
+  /** Nothing was written, and it was tried for as long as the first of the group could wait: others can wait longer. */
+  #withTimeLeft(group: readonly Waiting[]): readonly Waiting[] {
+    const isOld = ({ since }: Waiting) =>
+      this.#options.clock.monotonic() - since > this.#options.deadlineMs * nearlyOver
+    if (group[0] === undefined || !isOld(group[0])) return []
+    return group.filter((entry) => entry.state === 'in flight' && !isOld(entry))
+  }
+
   #abort(entry: Waiting): void {
+    const cause = entry.signal?.reason
     if (entry.state === 'waiting') settle(entry, () => entry.reject(aborted(entry.signal)))
-    else if (entry.state === 'in flight') {
-      const error = new UnderpinError('unknown', 'The call was aborted while its commit was in flight', {
-        hint: 'The commit may be applied. Give commits an id and retry them to find out.',
-        cause: entry.signal?.reason,
-      })
-      settle(entry, () => entry.reject(error))
-    }
+    else if (entry.state === 'in flight') settle(entry, () => entry.reject(givenUp('was aborted', cause)))
   }
 
   /** One timer for the line: the deadline is the same for all, so the first in line is the first to reach it. */
   #watchDeadline(): void {
     const { clock, deadlineMs } = this.#options
-    this.#cancelTimer = clock.timer(deadlineMs / 4, () => {
-      const now = clock.monotonic()
+    this.#cancelTimer = clock.timer(deadlineMs / 10, () => {
+      const isOver = ({ since }: Waiting) => clock.monotonic() - since >= deadlineMs
+      for (const entry of this.#inFlight)
+        if (isOver(entry)) settle(entry, () => entry.reject(givenUp(`took longer than ${deadlineMs} ms`)))
       for (const entry of this.#waiting) {
-        if (now - entry.since < deadlineMs) break
+        if (!isOver(entry)) break
         const error = new UnderpinError(
           'timeout',
           `The commit waited ${deadlineMs} ms for its turn; nothing was written`,
         )
-        if (entry.state === 'waiting') settle(entry, () => entry.reject(error))
+        settle(entry, () => entry.reject(error))
       }
       if (this.#isRunning) this.#watchDeadline()
     })
   }
+}
+
+/** A commit in flight that nobody waits for any more. */
+function givenUp(what: string, cause?: unknown): UnderpinError {
+  return new UnderpinError('unknown', `The call ${what} while its commit was in flight`, {
+    hint: 'The commit may be applied. Give commits an id and retry them to find out.',
+    ...(cause === undefined ? {} : { cause }),
+  })
 }
 
 function settle(entry: Waiting, answer: () => void): void {

@@ -126,7 +126,7 @@ class Calls {
 
   #tick(): void {
     if (this.#stopTicking !== undefined) return
-    this.#stopTicking = this.#clock.timer(this.#deadlineMs / 4, () => {
+    this.#stopTicking = this.#clock.timer(this.#deadlineMs / 10, () => {
       this.#stopTicking = undefined
       const now = this.#clock.monotonic()
       for (const call of this.#pending) {

@@ -1,5 +1,5 @@
 /** Tries calls again that could not begin because the store was busy or out of reach, for as long as the deadline allows. */
-import type { Backend } from '../backend/backend.ts'
+import type { Backend, CallOptions } from '../backend/backend.ts'
 import { type Clock, sleep } from '../clock.ts'
 import { isUnderpinError, UnderpinError } from '../error.ts'
 import { Forward, isInMemory, type Wrapper } from './forward.ts'
@@ -75,8 +75,9 @@ class Retried extends Forward {
    */
   async #run<T>(call: readonly unknown[], attempt: () => Promise<T>): Promise<T> {
     const { clock, deadlineMs } = this.#options
-    const signal = (call.at(-1) as { signal?: AbortSignal } | undefined)?.signal
-    const since = clock.monotonic()
+    const options = call.at(-1) as CallOptions | undefined
+    const signal = options?.signal
+    const since = options?.since ?? clock.monotonic()
     for (let delayMs = firstDelayMs; ; delayMs = Math.min(delayMs * 2, longestDelayMs)) {
       try {
         return await attempt()

@@ -1,5 +1,5 @@
 /** Tries a fault at every place of every operation, on several sites at once. */
-import { append } from '../crash/proof.ts'
+import { append } from '../proof.ts'
 import { count, isWrong, type Trial } from './judge.ts'
 import { type Operation, operations } from './operation.ts'
 import type { Fault } from './proxy.ts'

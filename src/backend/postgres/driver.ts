@@ -4,6 +4,7 @@ import { UnderpinError } from '../../error.ts'
 import { checksumOf } from '../../model/digest.ts'
 import type { SqlValue } from '../sql/scan.ts'
 import { ArrayParameter } from './array.ts'
+import { checkOut, giveBack } from './check-out.ts'
 import { type CopyConnection, CopyIn, type CopyRows } from './copy.ts'
 import { refusePooler } from './pooler.ts'
 
@@ -48,7 +49,7 @@ export interface Listening {
 /** The part of `pg.Pool` that is used. */
 export interface PgPool {
   query(config: object): Promise<{ rows: unknown[][] }>
-  connect(): Promise<PgClient>
+  connect(done: (error: Error | undefined, client: PgClient | undefined) => void): void
   end(): Promise<void>
   /** What the pool makes its clients of; without them nobody can listen beside it. */
   readonly Client?: new (
@@ -89,8 +90,16 @@ export interface PoolOptions {
 
 const require = createRequire(import.meta.url)
 
-/** A process that stops between two statements would hold its locks for ever: the server ends it after ten seconds. */
-const begin = 'BEGIN; SET LOCAL idle_in_transaction_session_timeout = 10000; '
+/**
+ * A process that stops between two statements would hold its locks for ever: the server ends it after ten seconds. Who
+ * waits for a lock lets go after two, says that nothing was written, and tries again while there is time.
+ */
+const begin = 'BEGIN; SET LOCAL idle_in_transaction_session_timeout = 10000; SET LOCAL lock_timeout = 2000; '
+
+/** A statement that gets no answer for so long has lost its connection without being told. Those that build tables may take longer. */
+const statementMs = 30_000
+const building = /^(?:ALTER|CREATE|DROP)/
+const rollbackMs = 5_000
 
 /** Opens a pool for a URL; `driver-missing` if `pg` is not installed. */
 export function openPool(url: string, options: PoolOptions): Database {
@@ -110,10 +119,7 @@ export function fromPool(pool: PgPool, { isPrepared }: Pick<PoolOptions, 'isPrep
   return {
     query: async (text, parameters) => (await pool.query(configOf(text, parameters))).rows,
     async transaction(work, first) {
-      const client = await pool.connect()
-      // A connection that dies says so on its own too, and an error that nobody listens to ends the process.
-      const onError = () => {}
-      client.on('error', onError)
+      const client = await checkOut(pool)
       let isBroken = true
       try {
         const begun = await client.query({ text: `${begin}${first ?? ''}`, rowMode: 'array', types: parsers })
@@ -126,15 +132,14 @@ export function fromPool(pool: PgPool, { isPrepared }: Pick<PoolOptions, 'isPrep
             { first: rows ?? [], copy: copyOf(client), client },
           )
         } catch (error) {
-          await client.query('ROLLBACK').then(() => (isBroken = false))
+          await client.query({ text: 'ROLLBACK', query_timeout: rollbackMs }).then(() => (isBroken = false))
           throw error
         }
         await client.query('COMMIT')
         isBroken = false
         return result
       } finally {
-        client.off('error', onError)
-        client.release(isBroken)
+        giveBack(client, isBroken)
       }
     },
     ...(pool.Client === undefined || pool.options === undefined ? {} : { listen: listenBeside(pool) }),
@@ -179,7 +184,8 @@ const listenBeside =
 /** A statement as `pg` takes it. */
 export function pgConfig(text: string, values: readonly Parameter[] = []) {
   const encoded = values.map((value) => (value instanceof ArrayParameter ? value.toBinary() : value))
-  return { text, values: encoded, rowMode: 'array', types: parsers }
+  const query_timeout = building.test(text) ? undefined : statementMs
+  return { text, values: encoded, rowMode: 'array', types: parsers, query_timeout }
 }
 
 const names = new Map<string, string>()

@@ -3,6 +3,7 @@
  * statements, prepares in one session and runs in another: there the name is missing, or means somebody else's statement.
  */
 import { UnderpinError } from '../../error.ts'
+import { checkOut, giveBack } from './check-out.ts'
 import type { PgClient, PgPool } from './driver.ts'
 
 const rounds = 10
@@ -12,21 +13,21 @@ const rounds = 10
  * session of its own, or the pooler gives names of its own, both succeed; else one finds the name taken, or missing.
  */
 export async function refusePooler(pool: PgPool): Promise<void> {
-  const one = await pool.connect()
+  const one = await checkOut(pool)
   try {
     // Without a pooler, the session that answers is the one that the server named when the connection was made.
     if (one.processID === undefined || (await sessionOf(one)) === one.processID) return
     if ((pool.options?.max ?? 2) < 2) return
-    const other = await pool.connect()
+    const other = await checkOut(pool)
     try {
       await compare(one, other)
     } finally {
-      other.release()
+      giveBack(other)
     }
   } catch (error) {
     throw isLostStatement(error) ? pooled(error) : error
   } finally {
-    one.release()
+    giveBack(one)
   }
 }
 

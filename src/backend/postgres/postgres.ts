@@ -3,7 +3,7 @@ import { type Clock, systemClock } from '../../clock.ts'
 import { UnderpinError } from '../../error.ts'
 import type { Change } from '../../model/change.ts'
 import type { CollectionDefinition } from '../../model/collection.ts'
-import { type Fence, sameFence, vacantFence } from '../../model/fence.ts'
+import type { Fence } from '../../model/fence.ts'
 import type { Page } from '../../model/page.ts'
 import type { Position } from '../../model/position.ts'
 import { Heads } from '../async.ts'
@@ -29,14 +29,15 @@ import {
   type Query,
 } from './driver.ts'
 import { translate } from './error.ts'
-import { lockFence, readFence, toFenceRow } from './fence-row.ts'
+import { readFence } from './fence-row.ts'
 import { Gets } from './gets.ts'
 import { Hints } from './hints.ts'
 import type { MakePlan } from './locked.ts'
 import { getDocuments, readChanges, readStream, scanCollection } from './read.ts'
 import { prepareSchema } from './schema.ts'
-import { createDomain, dropDomain, Tables } from './table.ts'
+import { Tables } from './table.ts'
 import { parseTarget } from './target.ts'
+import { transit } from './transition.ts'
 import { WithinBackend } from './within.ts'
 import { type WriteOptions, Writer } from './writer.ts'
 
@@ -223,25 +224,7 @@ export class PostgresBackend implements Backend {
   }
 
   async transition(domain: string, from: Fence, to: Fence, options?: CallOptions): Promise<boolean> {
-    const isDone = await this.#call(options, (database) =>
-      database.transaction(async (query) => {
-        await query('SELECT pg_advisory_xact_lock(hashtext($1))', [`${this.#tables.schema}.${domain}`])
-        const { fence: found } = toFenceRow((await query(lockFence(this.#tables, domain)))[0])
-        if (!sameFence(found, from)) return false
-        const isNewCopy = to.role === 'prepared' || found.role === 'vacant'
-        if (isNewCopy) {
-          await dropDomain(query, this.#tables, domain)
-          await createDomain(query, this.#tables, domain)
-        }
-        const { head, digest } = isNewCopy ? vacantFence : found
-        await query(
-          `INSERT INTO ${this.#tables.fences} AS f (domain, role, epoch, head, digest, incarnation, successor) VALUES ($1, $2, $3, $4, $5, $6, $7)
-           ON CONFLICT (domain) DO UPDATE SET role = $2, epoch = $3, head = $4, digest = $5, incarnation = $6, successor = $7, catalog = CASE WHEN $4 = 0 THEN 0 ELSE f.catalog END`,
-          [domain, to.role, to.epoch, head, digest, to.incarnation, to.successor],
-        )
-        return true
-      }),
-    )
+    const isDone = await this.#call(options, (database) => transit(database, this.#tables, domain, from, to))
     this.#writers.get(domain)?.forget()
     if (isDone) this.#moved(domain)
     return isDone

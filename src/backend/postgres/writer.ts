@@ -57,10 +57,10 @@ export class Writer {
     return this.#inTurn(async () => {
       if (options.isBulk || options.handler) return this.#writeLocked(database, make, options)
       if (this.#contended > 0) this.#contended--
-      else {
-        const written = await this.#writeGuarded(database, make)
-        if (written !== undefined) return written
-        this.#contended = lockedGroups
+      else if (this.#known !== undefined) {
+        const written = await this.#writeGuarded(database, this.#known, make)
+        if (typeof written === 'object') return written
+        if (written === 'overtaken') this.#contended = lockedGroups
       }
       return this.#writeLocked(database, make, options)
     })
@@ -84,10 +84,12 @@ export class Writer {
     return turn
   }
 
-  /** Undefined if somebody else moved the fence, or if the plan needs more than one statement. */
-  async #writeGuarded(database: Database, make: MakePlan): Promise<Plan | undefined> {
-    const known = this.#known
-    if (known === undefined) return undefined
+  /** The plan that was written; or that somebody else moved the fence, or that more than one statement is needed. */
+  async #writeGuarded(
+    database: Database,
+    known: FenceRow,
+    make: MakePlan,
+  ): Promise<Plan | 'overtaken' | 'not this way'> {
     const { query } = database
     this.#view.moveTo(known)
     const plan = await this.#view
@@ -97,9 +99,9 @@ export class Writer {
         if (!isUnderpinError(error, 'fenced')) throw error
         this.#known = undefined
       })
-    if (plan === undefined) return undefined
+    if (plan === undefined) return 'overtaken'
     if (plan.evicted.length > 0 || needsTransaction(plan, await this.catalog.load(query, known.catalog)))
-      return undefined
+      return 'not this way'
     const token = newToken()
     const isWritten = isEmpty(plan, known)
       ? isSameRight((await readFence(query, this.#tables, this.#domain)).fence, known.fence)
@@ -108,7 +110,7 @@ export class Writer {
         )
     if (!isWritten) {
       this.#known = undefined
-      return undefined
+      return 'overtaken'
     }
     this.#remember(known, plan)
     return plan
