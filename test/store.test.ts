@@ -1,6 +1,24 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { type CollectionOptions, type IndexOptions, openStore } from '../src/index.ts'
 import { clock, failing, open, places, stores } from './shop.ts'
+
+describe('a store on a backend that answers within the call', () => {
+  it('lets other work go on under a loop of commits', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'underpin-store-'))
+    const store = await openStore(`sqlite:${join(folder, 'loop.db')}`, { domains: { chat: {} } })
+    let isOver = false
+    setTimeout(() => (isOver = true), 5)
+    let commits = 0
+    for (; !isOver && commits < 100_000; commits++)
+      await store.domain('chat').log.append('o', { type: 'said', data: 1 })
+    expect(commits).toBeLessThan(100_000)
+    await store.close()
+    rmSync(folder, { recursive: true })
+  })
+})
 
 describe.each(places)('a store on %s', (_name, at) => {
   it('keeps its domains apart', async () => {

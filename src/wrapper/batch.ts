@@ -71,7 +71,7 @@ class Batched extends Forward {
   #paceOf(domain: string): Pace {
     const known = this.#paces.get(domain)
     if (known !== undefined) return known
-    const pace = { isShared: false }
+    const pace = { isShared: false, mustYield: this.supports.sync }
     this.#paces.set(domain, pace)
     return pace
   }
@@ -92,9 +92,11 @@ class Batched extends Forward {
 /** `since`: when the first of the group began to wait. */
 type Send = (group: readonly Commit[], since: number) => Promise<readonly Outcome[]>
 
-/** Whether the last group of a domain held the commits of several callers. */
 interface Pace {
+  /** Whether the last group of the domain held the commits of several callers. */
   isShared: boolean
+  /** The backend answers within the call: nothing but a turn of the event loop lets others run. */
+  readonly mustYield: boolean
 }
 
 /** The commits of one domain under one epoch, in the order in which they came. */
@@ -149,14 +151,15 @@ class Line {
 
   /**
    * Sends groups until nobody waits. Behind a group of several callers the next begins a turn of the event loop later,
-   * so that those who were just answered can join; a lone caller waits only for what is called together with it.
+   * so that those who were just answered can join; a lone caller waits only for what is called together with it. On a
+   * backend that answers within the call every group begins a turn later, or a loop of commits would let nothing else run.
    */
   async #run(): Promise<void> {
     this.#isRunning = true
     this.#watchDeadline()
     while (this.#waiting.length > 0) {
       await new Promise<void>((resolve) =>
-        this.#pace.isShared ? setImmediate(resolve) : process.nextTick(resolve),
+        this.#pace.isShared || this.#pace.mustYield ? setImmediate(resolve) : process.nextTick(resolve),
       )
       const group = this.#takeGroup()
       this.#pace.isShared = group.length > 1

@@ -5,7 +5,8 @@ import { checksumOf } from '../../model/digest.ts'
 import type { SqlValue } from '../sql/scan.ts'
 import { ArrayParameter } from './array.ts'
 import { checkOut, giveBack } from './check-out.ts'
-import { type CopyConnection, CopyIn, type CopyRows } from './copy.ts'
+import type { CopyConnection, CopyRows } from './copy.ts'
+import { PgTransaction } from './pg-transaction.ts'
 import { refusePooler } from './pooler.ts'
 
 export type Parameter = SqlValue | ArrayParameter
@@ -18,8 +19,10 @@ export type Copy = (rows: CopyRows) => Promise<void>
 
 /** What a transaction has beside its statements. */
 export interface Session {
-  /** The rows of the first statement. */
-  readonly first: readonly Row[]
+  /** A statement that ends the transaction with its success: nothing may follow it. */
+  readonly last: Query
+  /** The rows of each of the first statements. */
+  readonly first: readonly (readonly Row[])[]
   /** `COPY`, where the driver has it. */
   readonly copy: Copy | undefined
   /** The driver's own client. */
@@ -29,10 +32,10 @@ export interface Session {
 export interface Database {
   readonly query: Query
   /**
-   * Runs work in a transaction: committed when it returns, rolled back when it throws. A first statement, without
-   * parameters, goes with the beginning in one round trip; the session has its rows.
+   * Runs work in a transaction: committed when it returns, rolled back when it throws. First statements, without
+   * parameters, go with the beginning in one round trip; the session has their rows.
    */
-  transaction<T>(work: (query: Query, session: Session) => Promise<T>, first?: string): Promise<T>
+  transaction<T>(work: (query: Query, session: Session) => Promise<T>, first?: readonly string[]): Promise<T>
   /** Refuses sessions in which prepared statements do not hold; undefined where nothing is prepared. */
   readonly checkSessions?: () => Promise<void>
   /** Opens a session of its own that hears notifications. Undefined where there is no other process to hear from. */
@@ -69,6 +72,8 @@ interface PgListener {
 export interface PgClient {
   /** The session on the server, as it was named when the connection was made. */
   readonly processID?: number | null | undefined
+  /** Whether statements are sent without waiting for those before. Undefined in versions that cannot. */
+  pipeline?: boolean
   /** The driver's own, not that of its native variant. */
   readonly connection?: Partial<CopyConnection>
   query(config: object | string): Promise<{ rows: unknown[][] }>
@@ -90,16 +95,9 @@ export interface PoolOptions {
 
 const require = createRequire(import.meta.url)
 
-/**
- * A process that stops between two statements would hold its locks for ever: the server ends it after ten seconds. Who
- * waits for a lock lets go after two, says that nothing was written, and tries again while there is time.
- */
-const begin = 'BEGIN; SET LOCAL idle_in_transaction_session_timeout = 10000; SET LOCAL lock_timeout = 2000; '
-
 /** A statement that gets no answer for so long has lost its connection without being told. Those that build tables may take longer. */
 const statementMs = 30_000
 const building = /^(?:ALTER|CREATE|DROP)/
-const rollbackMs = 5_000
 
 /** Opens a pool for a URL; `driver-missing` if `pg` is not installed. */
 export function openPool(url: string, options: PoolOptions): Database {
@@ -120,41 +118,17 @@ export function fromPool(pool: PgPool, { isPrepared }: Pick<PoolOptions, 'isPrep
     query: async (text, parameters) => (await pool.query(configOf(text, parameters))).rows,
     async transaction(work, first) {
       const client = await checkOut(pool)
-      let isBroken = true
+      const transaction = new PgTransaction(client, configOf)
       try {
-        const begun = await client.query({ text: `${begin}${first ?? ''}`, rowMode: 'array', types: parsers })
-        // One result for each statement.
-        const rows = first === undefined ? [] : (begun as unknown as { rows: unknown[][] }[]).at(-1)?.rows
-        let result: Awaited<ReturnType<typeof work>>
-        try {
-          result = await work(
-            async (text, parameters) => (await client.query(configOf(text, parameters))).rows,
-            { first: rows ?? [], copy: copyOf(client), client },
-          )
-        } catch (error) {
-          await client.query({ text: 'ROLLBACK', query_timeout: rollbackMs }).then(() => (isBroken = false))
-          throw error
-        }
-        await client.query('COMMIT')
-        isBroken = false
-        return result
+        return await transaction.run(work, first ?? [], parsers)
       } finally {
-        giveBack(client, isBroken)
+        giveBack(client, !transaction.isOver)
       }
     },
     ...(pool.Client === undefined || pool.options === undefined ? {} : { listen: listenBeside(pool) }),
     ...(isPrepared ? { checkSessions: () => refusePooler(pool) } : {}),
     async close() {},
   }
-}
-
-function copyOf(client: PgClient): Copy | undefined {
-  if (typeof client.connection?.sendCopyFromChunk !== 'function') return undefined
-  return (rows) =>
-    new Promise((resolve, reject) => {
-      const done = (error: unknown) => (error === undefined ? resolve() : reject(error))
-      void client.query(new CopyIn(rows, done))
-    })
 }
 
 /** Not a client of the pool: that would be one less for everybody else, for as long as somebody watches. */
@@ -250,8 +224,9 @@ export function fromPGlite(instance: PGliteLike): Database {
     transaction: (work, first) =>
       instance.transaction(async (tx) => {
         const query = on(tx)
-        const rows = first === undefined ? [] : await query(first)
-        return work(query, { first: rows, copy: undefined, client: tx })
+        const rows: (readonly Row[])[] = []
+        for (const statement of first ?? []) rows.push(await query(statement))
+        return work(query, { first: rows, last: query, copy: undefined, client: tx })
       }) as ReturnType<typeof work>,
     async close() {},
   }

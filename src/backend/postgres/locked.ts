@@ -20,6 +20,8 @@ export interface LockedWrite {
   readonly token: string
   /** Given for a bulk of records, where the driver can copy. */
   readonly copy?: Copy | undefined
+  /** Runs the statement that writes, if nothing follows it in the transaction. */
+  readonly last?: Query
   /** Told of the plan before it is written, so that a caller whose session dies can ask what became of it. */
   readonly planned?: (plan: Plan) => void
 }
@@ -32,7 +34,7 @@ const tableLockMs = 200
 
 /** Plans on what the domain holds under the lock, and writes the plan with the tables and indexes that it needs. */
 export async function writeUnderLock(query: Query, row: FenceRow, write: LockedWrite): Promise<Plan> {
-  const { tables, domain, view, make, token, copy, planned } = write
+  const { tables, domain, view, make, token, copy, last, planned } = write
   if (row.fence.role === 'vacant') checkAuthority(domain, row.fence, row.fence.epoch)
   view.moveTo(row)
   const plan = await view.plan(query, () => make(row.fence, view))
@@ -40,7 +42,7 @@ export async function writeUnderLock(query: Query, row: FenceRow, write: LockedW
   await makeRoom(query, tables, domain, plan, await view.definitions(query))
   if (isEmpty(plan, row)) return plan
   const left = copy === undefined ? plan.changes : await copyPlan(copy, tables, domain, plan, view)
-  if (await writePlan(query, tables, domain, row, plan, token, left)) return plan
+  if (await writePlan(last ?? query, tables, domain, row, plan, token, left)) return plan
   throw new TypeError(`the fence of domain ${domain} moved under its lock`)
 }
 

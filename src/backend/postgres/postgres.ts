@@ -31,6 +31,7 @@ import {
 import { translate } from './error.ts'
 import { readFence } from './fence-row.ts'
 import { Gets } from './gets.ts'
+import { needsOf } from './heads.ts'
 import { Hints } from './hints.ts'
 import type { MakePlan } from './locked.ts'
 import { getDocuments, readChanges, readStream, scanCollection } from './read.ts'
@@ -159,7 +160,7 @@ export class PostgresBackend implements Backend {
         return planCommits(view, baseOf(fence), part)
       }
       const handler = handlerOf(part)
-      const plan = this.#write(domain, options, make, { handler })
+      const plan = this.#write(domain, options, make, { handler, needs: () => needsOf(part) })
       if (handler === undefined) return (await plan).outcomes
       return plan.then(({ outcomes }) => outcomes, refusalOf)
     }

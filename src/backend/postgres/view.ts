@@ -7,13 +7,12 @@ import type { CollectionDefinition, FieldValue } from '../../model/collection.ts
 import { HeadCache } from '../cache.ts'
 import type { Plan } from '../plan.ts'
 import { fieldColumn } from '../sql/name.ts'
-import { toNumber } from '../sql/record.ts'
 import { indexCondition, toSql } from '../sql/scan.ts'
 import type { Held, View } from '../stage.ts'
-import { texts } from './array.ts'
 import type { Catalog, Definitions } from './catalog.ts'
-import type { Query } from './driver.ts'
+import type { Query, Row } from './driver.ts'
 import type { FenceRow } from './fence-row.ts'
+import { addDocument, fetchHeads, headStatements, type Needs, noNeeds } from './heads.ts'
 import { postgres, type Tables } from './table.ts'
 
 interface HolderKey {
@@ -30,8 +29,7 @@ export class PostgresView implements View {
   #version = -1
   /** Who holds a unique key: known for one plan only, because whatever is written may change it. */
   readonly #holders = new Map<string, string | undefined>()
-  #missingStreams = new Set<string>()
-  #missingDocuments = new Map<string, Set<string>>()
+  #missing = noNeeds()
   #missingHolders = new Map<string, HolderKey>()
   #isMissingDefinitions = false
 
@@ -61,6 +59,14 @@ export class PostgresView implements View {
     this.#cache.clear()
   }
 
+  /** Statements for what plans will need, and what is to be done with their rows once the view is at its head. */
+  ahead({ streams, documents }: Needs) {
+    const known = this.#catalog.known(this.#version)
+    const declared = new Map([...documents].filter(([collection]) => known?.has(collection)))
+    const { statements, take } = headStatements(this.#tables, this.#domain, { streams, documents: declared })
+    return { statements, take: (results: readonly (readonly Row[])[]) => take(this.#cache, results) }
+  }
+
   /** Makes a plan, fetching what it turns out to need. */
   async plan<P>(query: Query, make: () => P): Promise<P> {
     this.#holders.clear()
@@ -76,7 +82,7 @@ export class PostgresView implements View {
 
   seq(stream: string): number {
     const known = this.#cache.seqs.get(stream)
-    if (known === undefined) this.#missingStreams.add(stream)
+    if (known === undefined) this.#missing.streams.add(stream)
     return known ?? 0
   }
 
@@ -84,9 +90,7 @@ export class PostgresView implements View {
     const known = this.#cache.documents.get(`${collection}\0${id}`)
     if (known !== undefined) return known ?? undefined
     if (this.definition(collection) === undefined) return undefined
-    const ids = this.#missingDocuments.get(collection)
-    if (ids === undefined) this.#missingDocuments.set(collection, new Set([id]))
-    else ids.add(id)
+    addDocument(this.#missing, collection, id)
     return undefined
   }
 
@@ -110,49 +114,22 @@ export class PostgresView implements View {
   get #isMissingSomething(): boolean {
     return (
       this.#isMissingDefinitions ||
-      this.#missingStreams.size > 0 ||
-      this.#missingDocuments.size > 0 ||
+      this.#missing.streams.size > 0 ||
+      this.#missing.documents.size > 0 ||
       this.#missingHolders.size > 0
     )
   }
 
   async #fetch(query: Query): Promise<void> {
-    const [streams, documents, holders] = [this.#missingStreams, this.#missingDocuments, this.#missingHolders]
-    this.#missingStreams = new Set()
-    this.#missingDocuments = new Map()
+    const [needs, holders] = [this.#missing, this.#missingHolders]
+    this.#missing = noNeeds()
     this.#missingHolders = new Map()
     if (this.#isMissingDefinitions) {
       this.#isMissingDefinitions = false
       await this.definitions(query)
     }
-    if (streams.size > 0) await this.#fetchSeqs(query, [...streams])
-    for (const [collection, ids] of documents) await this.#fetchDocuments(query, collection, [...ids])
+    await fetchHeads(query, this.#tables, this.#domain, needs, this.#cache)
     for (const [name, holder] of holders) await this.#fetchHolder(query, name, holder)
-  }
-
-  async #fetchSeqs(query: Query, streams: readonly string[]): Promise<void> {
-    const rows = await query(
-      `SELECT s.stream, coalesce(e.seq, 0) FROM unnest($1::text[]) AS s (stream)
-       LEFT JOIN LATERAL (SELECT seq FROM ${this.#tables.events(this.#domain)} WHERE stream = s.stream COLLATE "C" ORDER BY seq DESC LIMIT 1) e ON true`,
-      [texts(streams)],
-    )
-    for (const [stream, seq] of rows) this.#cache.seqs.set(String(stream), Number(seq))
-  }
-
-  async #fetchDocuments(query: Query, collection: string, ids: readonly string[]): Promise<void> {
-    const rows = await query(
-      `SELECT id, revision, checksum, expires_at, data IS NULL FROM ${this.#tables.collection(this.#domain, collection)} WHERE id = ANY ($1::text[])`,
-      [texts(ids)],
-    )
-    for (const id of ids) this.#cache.documents.set(`${collection}\0${id}`, null)
-    for (const [id, position, checksum, expiresAt, isTombstone] of rows) {
-      this.#cache.documents.set(`${collection}\0${id}`, {
-        position: Number(position),
-        checksum: String(checksum),
-        expiresAt: toNumber(expiresAt),
-        isTombstone: isTombstone === true,
-      })
-    }
   }
 
   async #fetchHolder(query: Query, name: string, { collection, index, key }: HolderKey): Promise<void> {

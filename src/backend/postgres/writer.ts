@@ -14,6 +14,7 @@ import type { Database } from './driver.ts'
 import { isLasting, isRefusal } from './error.ts'
 import { type FenceRow, lockFence, readFence, toFenceRow } from './fence-row.ts'
 import { runHandler } from './handler.ts'
+import { type Needs, noNeeds } from './heads.ts'
 import { isEmpty, type MakePlan, writeUnderLock } from './locked.ts'
 import type { Tables } from './table.ts'
 import { PostgresView } from './view.ts'
@@ -22,12 +23,14 @@ import { isUnique, newToken, wasWritten, writePlan } from './write.ts'
 export interface WriteOptions {
   /** A bulk of records is copied, in a transaction. */
   readonly isBulk?: boolean
+  /** What the plan will ask for: fetched with the lock where writers meet. */
+  readonly needs?: () => Needs
   /** Runs in the transaction of the write, behind it. */
   readonly handler?: TableHandler | undefined
 }
 
 /** Groups that go under the lock at once after writers met: optimism has just been shown to be wrong. */
-const lockedGroups = 16
+const lockedGroups = 64
 
 /** Milliseconds; whoever waits for the answer has given up by then. */
 const askForMs = 10_000
@@ -116,22 +119,32 @@ export class Writer {
     return plan
   }
 
-  async #writeLocked(database: Database, make: MakePlan, { isBulk, handler }: WriteOptions): Promise<Plan> {
+  async #writeLocked(
+    database: Database,
+    make: MakePlan,
+    { isBulk, handler, needs }: WriteOptions,
+  ): Promise<Plan> {
     const [tables, domain, view, token] = [this.#tables, this.#domain, this.#view, newToken()]
+    const ahead = view.ahead(this.#contended > 0 && needs ? needs() : noNeeds())
     let written: { row: FenceRow; plan: Plan } | undefined
     const run = () =>
       database.transaction(
-        async (query, { first: [found], copy, client }) => {
-          const row = toFenceRow(found)
+        async (query, { first: [found = [], ...heads], last, copy, client }) => {
+          const row = toFenceRow(found[0])
+          view.moveTo(row)
+          ahead.take(heads)
           const planned = (plan: Plan) => {
             written = { row, plan }
           }
-          const write = { tables, domain, view, make, token, copy: isBulk ? copy : undefined, planned }
-          const { outcomes } = await writeUnderLock(query, row, write)
+          const { outcomes } = await writeUnderLock(query, row, {
+            ...{ tables, domain, view, make, token, planned },
+            copy: isBulk ? copy : undefined,
+            ...(handler === undefined ? { last } : {}),
+          })
           if (handler !== undefined) await runHandler(query, client, handler, outcomes[0])
           return true
         },
-        lockFence(tables, domain),
+        [lockFence(tables, domain), ...ahead.statements],
       )
     try {
       await run().catch((error) => {

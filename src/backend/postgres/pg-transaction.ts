@@ -1,0 +1,91 @@
+/** A transaction on a session of pg: begun with its first statements in one round trip, ended with its last in another. */
+import { type CopyConnection, CopyIn } from './copy.ts'
+import type { Copy, Parameter, PgClient, Query, Row, Session } from './driver.ts'
+
+/**
+ * A process that stops between two statements would hold its locks for ever: the server ends it after ten seconds. Who
+ * waits for a lock lets go after two, says that nothing was written, and tries again while there is time.
+ */
+const begin = [
+  'BEGIN',
+  'SET LOCAL idle_in_transaction_session_timeout = 10000',
+  'SET LOCAL lock_timeout = 2000',
+]
+
+/** Milliseconds for statements that wait for nobody. */
+const endMs = 5_000
+const beginMs = 30_000
+
+/** Makes the driver's configuration of a statement. */
+type ConfigOf = (text: string, parameters?: readonly Parameter[]) => object
+
+export class PgTransaction {
+  readonly #client: PgClient
+  readonly #configOf: ConfigOf
+  #isOver = false
+
+  constructor(client: PgClient, configOf: ConfigOf) {
+    this.#client = client
+    this.#configOf = configOf
+  }
+
+  /** Whether the session is outside of a transaction again, and may be used by others. */
+  get isOver(): boolean {
+    return this.#isOver
+  }
+
+  async run<T>(
+    work: (query: Query, session: Session) => Promise<T>,
+    first: readonly string[],
+    types: object,
+  ): Promise<T> {
+    const text = [...begin, ...first].join('; ')
+    const begun = await this.#client.query({ text, rowMode: 'array', types, query_timeout: beginMs })
+    // One result for each statement.
+    const results = (begun as unknown as { rows: Row[] }[]).slice(begin.length)
+    try {
+      const result = await work(this.#query, {
+        first: results.map(({ rows }) => rows),
+        last: this.#last,
+        copy: copyOf(this.#client),
+        client: this.#client,
+      })
+      if (!this.#isOver) await this.#end('COMMIT')
+      return result
+    } catch (error) {
+      if (!this.#isOver) await this.#end('ROLLBACK')
+      throw error
+    }
+  }
+
+  readonly #query: Query = async (text, parameters) =>
+    (await this.#client.query(this.#configOf(text, parameters))).rows
+
+  /** The last statement and COMMIT, the second sent without waiting for the first; after an error it undoes all. */
+  readonly #last: Query = async (text, parameters) => {
+    const client = this.#client
+    if (client.pipeline !== false) return this.#query(text, parameters)
+    client.pipeline = true
+    const [written, ended] = await Promise.allSettled([this.#query(text, parameters), this.#end('COMMIT')])
+    client.pipeline = false
+    if (written.status === 'rejected') throw written.reason
+    if (ended.status === 'rejected') throw ended.reason
+    return written.value
+  }
+
+  async #end(text: 'COMMIT' | 'ROLLBACK'): Promise<void> {
+    // A commit may wait for the disk, or for a standby.
+    await this.#client.query(text === 'COMMIT' ? { text } : { text, query_timeout: endMs })
+    this.#isOver = true
+  }
+}
+
+function copyOf(client: PgClient): Copy | undefined {
+  const connection: Partial<CopyConnection> | undefined = client.connection
+  if (typeof connection?.sendCopyFromChunk !== 'function') return undefined
+  return (rows) =>
+    new Promise((resolve, reject) => {
+      const done = (error: unknown) => (error === undefined ? resolve() : reject(error))
+      void client.query(new CopyIn(rows, done))
+    })
+}
