@@ -34,8 +34,8 @@ class HookedPool {
     return result as never
   }
 
-  connect() {
-    return this.inner.connect() as never
+  connect(done: (error: Error | undefined, client: never) => void): void {
+    this.inner.connect(done as never)
   }
 
   end() {
