@@ -13,8 +13,9 @@ import {
   type Served,
 } from '../../model/page.ts'
 import type { Position } from '../../model/position.ts'
+import type { JsonText } from '../../model/value.ts'
 import type { Found } from '../backend.ts'
-import { documentColumns, eventColumns, toDocument, toEvent, toNumber } from '../sql/record.ts'
+import { documentColumns, toDocument, toEvent, toNumber } from '../sql/record.ts'
 import { scanSql } from '../sql/scan.ts'
 import { texts } from './array.ts'
 import type { Row, Query as Run } from './driver.ts'
@@ -47,6 +48,10 @@ function records(rows: readonly Row[]): Row[] {
   return rows.filter((row) => row[fenceColumns] !== null).map((row) => row.slice(fenceColumns))
 }
 
+/**
+ * Events of a stream. The driver takes most of its time for each column of each row, so the short ones come as one text,
+ * and the fence as a row of its own, without data.
+ */
 export async function readStream(
   run: Run,
   tables: Tables,
@@ -55,17 +60,36 @@ export async function readStream(
   { after, before, backwards, limit }: Range,
 ): Promise<Page<Event, number | null>> {
   const direction = backwards ? 'DESC' : 'ASC'
-  const inner = `SELECT ${eventColumns} FROM ${tables.events(domain)} WHERE stream = $2 AND seq > $3 AND seq < $4 ORDER BY seq ${direction} LIMIT $5`
-  const rows = await run(beside(tables, 'd.*', inner, '$1', `d.seq ${direction}`), [
+  const events = `SELECT concat_ws(' ', position, seq, at, commit_position, checksum, type), meta, data FROM ${tables.events(domain)} WHERE stream = $2 AND seq > $3 AND seq < $4 ORDER BY seq ${direction} LIMIT $5`
+  const fence = `SELECT concat_ws(' ', epoch, role, head) AS short, NULL AS meta, NULL AS data FROM ${tables.fences} WHERE domain = $1`
+  const rows = await run(`${fence} UNION ALL SELECT * FROM (${events}) e`, [
     domain,
     stream,
     after,
     Math.min(before, Number.MAX_SAFE_INTEGER),
     limit + 1,
   ])
-  const found = records(rows)
-  const items = found.slice(0, limit).map(toEvent)
-  return { items, next: found.length > limit ? (items.at(-1)?.seq ?? null) : null, ...servedOf(rows) }
+  let page: Served = vacant
+  const items: Event[] = []
+  for (const [short, meta, data] of rows as [string, JsonText | null, JsonText | null][]) {
+    if (data === null) page = toServed(short)
+    else if (items.length < limit) items.push(unpackEvent(stream, short, meta, data))
+  }
+  const isMore = rows.length > limit + 1
+  return { items, next: isMore ? (items.at(-1)?.seq ?? null) : null, ...page }
+}
+
+function toServed(short: string): Served {
+  const [epoch, role, head] = short.split(' ')
+  return { epoch: Number(epoch), role: role as Role, head: Number(head) }
+}
+
+/** A type may hold spaces, so it stands last. */
+function unpackEvent(stream: string, short: string, meta: JsonText | null, data: JsonText): Event {
+  const parts = short.split(' ', 5)
+  const [position, seq, at, commit, checksum] = parts as [string, string, string, string, string]
+  const type = short.slice(position.length + seq.length + at.length + commit.length + checksum.length + 5)
+  return toEvent([position, stream, seq, type, at, commit, meta, data, checksum])
 }
 
 /** Rows of one collection by id, in one statement. */

@@ -74,6 +74,7 @@ function refuseSetting(setting: Settings): void {
 /** What statements name without a schema. */
 const functions = [
   'array_agg',
+  'concat_ws',
   'count',
   'hashtext',
   'json_typeof',
