@@ -18,7 +18,7 @@ export interface PostgresServer {
 
 /** The server, or a text that says why there is none. */
 export async function startPostgres(settings: readonly string[] = []): Promise<PostgresServer | string> {
-  const url = process.env['POSTGRES_URL']
+  const url = process.env.POSTGRES_URL
   if (url !== undefined && settings.length === 0) return { url, restart: undefined, async stop() {} }
   const bin = findBinaries()
   if (bin === undefined) return 'no PostgreSQL: set POSTGRES_URL, or install Debian’s package postgresql'
