@@ -2,7 +2,7 @@
  * What a group of commits does to a domain, worked out against what the domain holds: checks are judged, positions and
  * seqs given, checksums and the digest summed. Pure: a backend looks things up for it and then writes what it says.
  */
-import { isUnderpinError, UnderpinError } from '../error.ts'
+import { UnderpinError } from '../error.ts'
 import { type Change, verifyChange, type Write } from '../model/change.ts'
 import { type Check, documentIs, type FailedCheck, streamIs } from '../model/check.ts'
 import {
@@ -84,7 +84,7 @@ export function inParts(
     try {
       outcomes.push(...commit(part))
     } catch (error) {
-      if (outcomes.length === 0 || !isUnderpinError(error)) throw error
+      if (outcomes.length === 0) throw error
       outcomes.push(...part.map(() => ({ kind: 'refused' as const, error })))
     }
   }
@@ -103,7 +103,7 @@ export async function inPartsAsync(
     try {
       outcomes.push(...(await commit(part)))
     } catch (error) {
-      if (outcomes.length === 0 || !isUnderpinError(error)) throw error
+      if (outcomes.length === 0) throw error
       outcomes.push(...part.map(() => ({ kind: 'refused' as const, error })))
     }
   }

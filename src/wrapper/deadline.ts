@@ -18,51 +18,68 @@ export const deadline =
 
 class Deadlined extends Forward {
   readonly #calls: Calls
+  readonly #isWithin: boolean
 
-  constructor(inner: Backend, calls: Calls) {
+  constructor(inner: Backend, calls: Calls, isWithin = false) {
     super(inner)
     this.#calls = calls
+    this.#isWithin = isWithin
   }
 
   /** Its calls are among those that closing ends. */
   override within(client: unknown): Backend {
-    return new Deadlined(this.inner.within(client), this.#calls)
+    return new Deadlined(this.inner.within(client), this.#calls, true)
   }
 
   override domains(options?: CallOptions) {
-    return this.#calls.run('domains', options, (signal) => this.inner.domains(signal))
+    return this.#run('domains', options, (signal) => this.inner.domains(signal))
   }
 
   override fence(domain: string, options?: CallOptions) {
-    return this.#calls.run('fence', options, (signal) => this.inner.fence(domain, signal))
+    return this.#run('fence', options, (signal) => this.inner.fence(domain, signal))
   }
 
   override commit(...[domain, epoch, commits, options]: Parameters<Backend['commit']>) {
-    return this.#calls.run('commit', options, (signal) => this.inner.commit(domain, epoch, commits, signal))
+    return this.#run('commit', options, (signal) => this.inner.commit(domain, epoch, commits, signal))
   }
 
   override read(...[domain, stream, range, options]: Parameters<Backend['read']>) {
-    return this.#calls.run('read', options, (signal) => this.inner.read(domain, stream, range, signal))
+    return this.#run('read', options, (signal) => this.inner.read(domain, stream, range, signal))
   }
 
   override get(...[domain, keys, options]: Parameters<Backend['get']>) {
-    return this.#calls.run('get', options, (signal) => this.inner.get(domain, keys, signal))
+    return this.#run('get', options, (signal) => this.inner.get(domain, keys, signal))
   }
 
   override scan(...[domain, query, options]: Parameters<Backend['scan']>) {
-    return this.#calls.run('scan', options, (signal) => this.inner.scan(domain, query, signal))
+    return this.#run('scan', options, (signal) => this.inner.scan(domain, query, signal))
   }
 
   override changes(...[domain, after, limit, options]: Parameters<Backend['changes']>) {
-    return this.#calls.run('changes', options, (signal) => this.inner.changes(domain, after, limit, signal))
+    return this.#run('changes', options, (signal) => this.inner.changes(domain, after, limit, signal))
   }
 
   override apply(...[domain, epoch, page, options]: Parameters<Backend['apply']>) {
-    return this.#calls.run('apply', options, (signal) => this.inner.apply(domain, epoch, page, signal))
+    return this.#run('apply', options, (signal) => this.inner.apply(domain, epoch, page, signal))
   }
 
   override transition(...[domain, from, to, options]: Parameters<Backend['transition']>) {
-    return this.#calls.run('transition', options, (signal) => this.inner.transition(domain, from, to, signal))
+    return this.#run('transition', options, (signal) => this.inner.transition(domain, from, to, signal))
+  }
+
+  /** Inside a caller's transaction a call that was ended must send nothing more: the transaction may be over. */
+  #run<T>(
+    verb: string,
+    options: CallOptions | undefined,
+    start: (options: CallOptions | undefined) => Promise<T>,
+  ): Promise<T> {
+    if (!this.#isWithin) return this.#calls.run(verb, options, start)
+    const over = new AbortController()
+    const call = this.#calls.run(verb, options, () => start({ ...options, signal: over.signal }))
+    return call.catch((error) => {
+      over.abort(error)
+      throw error
+    })
   }
 
   override async close(): Promise<void> {

@@ -24,6 +24,8 @@ export interface CopyRows {
 export class CopyIn {
   /** What the driver calls when there is a failure; it also replaces it to give a query up. */
   callback: (error: unknown) => void
+  /** Milliseconds without an answer, after which the driver gives up. */
+  readonly query_timeout = 60_000
   readonly #rows: CopyRows
   #error: unknown
 

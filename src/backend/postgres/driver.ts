@@ -1,5 +1,6 @@
 /** What is needed of a PostgreSQL driver: a pool or a PGlite instance, through one small interface. */
 import { createRequire } from 'node:module'
+import { systemClock } from '../../clock.ts'
 import { UnderpinError } from '../../error.ts'
 import { checksumOf } from '../../model/digest.ts'
 import type { SqlValue } from '../sql/scan.ts'
@@ -63,7 +64,8 @@ export interface PgPool {
 
 interface PgListener {
   connect(): Promise<unknown>
-  query(text: string): Promise<unknown>
+  query(config: object): Promise<unknown>
+  readonly connection?: { readonly stream?: { destroy(): unknown } }
   end(): Promise<void>
   on(event: 'notification', run: (message: { channel: string }) => void): unknown
   on(event: 'error' | 'end', run: () => void): unknown
@@ -76,7 +78,7 @@ export interface PgClient {
   pipeline?: boolean
   /** The driver's own, not that of its native variant. */
   readonly connection?: Partial<CopyConnection>
-  query(config: object | string): Promise<{ rows: unknown[][] }>
+  query(config: object | string): Promise<{ rows: unknown[][]; command?: string }>
   release(error?: boolean): void
   on(event: 'error', run: () => void): unknown
   off(event: 'error', run: () => void): unknown
@@ -96,7 +98,8 @@ export interface PoolOptions {
 const require = createRequire(import.meta.url)
 
 /** A statement that gets no answer for so long has lost its connection without being told. Those that build tables may take longer. */
-const statementMs = 30_000
+const statementMs = 15_000
+const goodbyeMs = 1_000
 const building = /^(?:ALTER|CREATE|DROP)/
 
 /** Opens a pool for a URL; `driver-missing` if `pg` is not installed. */
@@ -147,10 +150,13 @@ const listenBeside =
     client.on('notification', ({ channel }) => onNotify(channel))
     await client.connect()
     return {
-      add: async (channel) => void (await client.query(`LISTEN "${channel}"`)),
-      close() {
+      add: async (channel) =>
+        void (await client.query({ text: `LISTEN "${channel}"`, query_timeout: statementMs })),
+      /** Where the network drops packets the other side never says goodbye: it is not waited for. */
+      async close() {
         isOver = true
-        return client.end()
+        const cancel = systemClock.timer(goodbyeMs, () => client.connection?.stream?.destroy())
+        await client.end().finally(cancel)
       },
     }
   }

@@ -15,15 +15,23 @@ export function isRefusal(error: unknown): boolean {
   return state !== undefined && !isLost(state)
 }
 
-/** The session ended: what became of a commit under way, only the store can tell. */
+/**
+ * The session ended, or the server itself failed, perhaps behind the point of no return: what became of a commit under
+ * way, only the store can tell. Severities would say it too, but in the server's language.
+ */
 function isLost(state: string): boolean {
-  return state.startsWith('08') || state === '57P01' || state === '57P02' || state === '57P05'
+  return /^(?:08|53|58|XX)/.test(state) || /^(?:57P0[125]|25P0[34])$/.test(state)
 }
 
 /** Serialization failures, deadlocks, statements cancelled, a server that starts, too many sessions: try again. */
-const passing = /^(?:40001|40P01|55P03|57014|57P0[0-5]|53[0-9A-Z]{3}|08[0-9A-Z]{3})$/
+const passing = /^(?:40001|40P01|55P03|57014|57P0[0-5]|25P0[34]|(?:53|58|08)[0-9A-Z]{3})$/
 const missing = /^(?:3F000|42P01)$/
 const denied = '42501'
+
+/** A table that is not there, or not any more. */
+export function isMissing(error: unknown): boolean {
+  return missing.test(stateOf(error) ?? '')
+}
 
 /** Whether asking again can bring no other answer. */
 export function isLasting(error: unknown): boolean {

@@ -82,8 +82,9 @@ export class Hints {
     this.#isClosed = true
     this.#cancelReconnect?.()
     for (const [domain, hasMoved] of this.#told) if (hasMoved) this.#notify(domain)
-    const listening = await this.#listening
-    await Promise.allSettled([...this.#sending, listening?.close()])
+    // Whoever is still connecting is not waited for.
+    void this.#listening?.then((listening) => listening?.close())
+    await Promise.allSettled([...this.#sending])
   }
 
   async #connect(): Promise<Listening | undefined> {
@@ -105,9 +106,10 @@ export class Hints {
   #lost(): void {
     this.#proven.clear()
     this.#listening = undefined
-    if (this.#isClosed) return
+    if (this.#isClosed || this.#cancelReconnect !== undefined) return
     for (const domain of this.#domains.values()) this.#onHint(domain)
     this.#cancelReconnect = this.#clock.timer(reconnectAfterMs, () => {
+      this.#cancelReconnect = undefined
       for (const domain of this.#domains.values()) void this.listen(domain)
     })
   }

@@ -1,4 +1,5 @@
 /** A transaction on a session of pg: begun with its first statements in one round trip, ended with its last in another. */
+import { UnderpinError } from '../../error.ts'
 import { type CopyConnection, CopyIn } from './copy.ts'
 import type { Copy, Parameter, PgClient, Query, Row, Session } from './driver.ts'
 
@@ -12,9 +13,9 @@ const begin = [
   'SET LOCAL lock_timeout = 2000',
 ]
 
-/** Milliseconds for statements that wait for nobody. */
-const endMs = 5_000
-const beginMs = 30_000
+/** Milliseconds: a session that gives no answer for so long has lost its connection without being told. */
+const rollbackMs = 5_000
+const answerMs = 15_000
 
 /** Makes the driver's configuration of a statement. */
 type ConfigOf = (text: string, parameters?: readonly Parameter[]) => object
@@ -39,11 +40,11 @@ export class PgTransaction {
     first: readonly string[],
     types: object,
   ): Promise<T> {
-    const text = [...begin, ...first].join('; ')
-    const begun = await this.#client.query({ text, rowMode: 'array', types, query_timeout: beginMs })
-    // One result for each statement.
-    const results = (begun as unknown as { rows: Row[] }[]).slice(begin.length)
     try {
+      const text = [...begin, ...first].join('; ')
+      const begun = await this.#client.query({ text, rowMode: 'array', types, query_timeout: answerMs })
+      // One result for each statement.
+      const results = (begun as unknown as { rows: Row[] }[]).slice(begin.length)
       const result = await work(this.#query, {
         first: results.map(({ rows }) => rows),
         last: this.#last,
@@ -73,16 +74,21 @@ export class PgTransaction {
     return written.value
   }
 
+  /** PostgreSQL answers the COMMIT of a transaction in which a statement failed with ROLLBACK, and no error. */
   async #end(text: 'COMMIT' | 'ROLLBACK'): Promise<void> {
-    // A commit may wait for the disk, or for a standby.
-    await this.#client.query(text === 'COMMIT' ? { text } : { text, query_timeout: endMs })
+    const query_timeout = text === 'COMMIT' ? answerMs : rollbackMs
+    const { command = text } = await this.#client.query({ text, query_timeout })
     this.#isOver = true
+    if (command !== text)
+      throw new UnderpinError('invalid', 'A statement of the transaction had failed; nothing was written', {
+        hint: 'Await every statement of a table handler, and let its errors out.',
+      })
   }
 }
 
 function copyOf(client: PgClient): Copy | undefined {
   const connection: Partial<CopyConnection> | undefined = client.connection
-  if (typeof connection?.sendCopyFromChunk !== 'function') return undefined
+  if (typeof connection?.sendCopyFromChunk !== 'function' || client.pipeline === true) return undefined
   return (rows) =>
     new Promise((resolve, reject) => {
       const done = (error: unknown) => (error === undefined ? resolve() : reject(error))

@@ -107,6 +107,7 @@ export class PostgresBackend implements Backend {
     this.#clock = options.clock ?? systemClock
     this.#pollMs = options.pollMs ?? 50
     this.#mayNotify = mayNotify
+    this.supports = { ...this.supports, watch: mayNotify ? 'push' : 'poll' }
     this.#open = () => {
       if (url !== undefined) return openPool(url, { size: options.poolSize ?? 10, isPrepared })
       if ('connect' in (target as object)) return fromPool(target as PgPool, { isPrepared })
@@ -293,7 +294,7 @@ export class PostgresBackend implements Backend {
     const name = `${domain}\0${collection}`
     const known = this.#gets.get(name)
     if (known !== undefined) return known
-    const gets = new Gets(this.#tables, domain, collection)
+    const gets = new Gets(this.#tables, domain, collection, this.#clock)
     this.#gets.set(name, gets)
     return gets
   }

@@ -46,7 +46,7 @@ async function setFence(
   const { head, digest } = isNewCopy ? vacantFence : found
   await query(
     `INSERT INTO ${tables.fences} AS f (domain, role, epoch, head, digest, incarnation, successor) VALUES ($1, $2, $3, $4, $5, $6, $7)
-     ON CONFLICT (domain) DO UPDATE SET role = $2, epoch = $3, head = $4, digest = $5, incarnation = $6, successor = $7, catalog = CASE WHEN $4 = 0 THEN 0 ELSE f.catalog END`,
+     ON CONFLICT (domain) DO UPDATE SET role = $2, epoch = $3, head = $4, digest = $5, incarnation = $6, successor = $7, turn = f.turn + 1, catalog = f.catalog + 1`,
     [domain, to.role, to.epoch, head, digest, to.incarnation, to.successor],
   )
   return true

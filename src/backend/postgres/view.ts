@@ -27,6 +27,7 @@ export class PostgresView implements View {
   readonly #catalog: Catalog
   readonly #cache = new HeadCache()
   #version = -1
+  #turn = -1
   /** Who holds a unique key: known for one plan only, because whatever is written may change it. */
   readonly #holders = new Map<string, string | undefined>()
   #missing = noNeeds()
@@ -40,7 +41,9 @@ export class PostgresView implements View {
   }
 
   /** Forgets what another process may have changed. */
-  moveTo({ fence, catalog }: FenceRow): void {
+  moveTo({ fence, turn, catalog }: FenceRow): void {
+    if (turn !== this.#turn) this.#cache.clear()
+    this.#turn = turn
     this.#version = catalog
     this.#cache.moveTo(fence.head)
   }

@@ -43,6 +43,8 @@ export class WithinBackend implements Backend {
   readonly #host: Host
   readonly #client: object
   readonly #query: Query
+  /** Of the call under way. */
+  #signal: AbortSignal | undefined
   /** The domains that were found here: statements on their tables cannot fail for lack of them. */
   readonly #present = new Set<string>()
   /** The domains that were found to be those of the backend. */
@@ -50,7 +52,12 @@ export class WithinBackend implements Backend {
 
   constructor(host: Host, client: unknown) {
     this.#host = host
-    this.#query = fromTransaction(client)
+    const run = fromTransaction(client)
+    // Whoever gave the call up may have ended the transaction: what came now would be in none, or in somebody else's.
+    this.#query = async (text, parameters) => {
+      if (this.#signal?.aborted) throw givenUp(this.#signal.reason)
+      return run(text, parameters)
+    }
     this.#client = client as object
   }
 
@@ -225,6 +232,7 @@ export class WithinBackend implements Backend {
         throw new UnderpinError('aborted', 'The call was aborted before it began', {
           cause: options.signal.reason,
         })
+      this.#signal = options?.signal
       try {
         return await run()
       } catch (error) {
@@ -232,6 +240,10 @@ export class WithinBackend implements Backend {
       }
     })
   }
+}
+
+function givenUp(cause: unknown): UnderpinError {
+  return new UnderpinError('aborted', 'The call was given up; its transaction takes nothing more', { cause })
 }
 
 const turns = new WeakMap<object, Promise<unknown>>()

@@ -58,7 +58,7 @@ export async function writePlan(
     plan.head,
     plan.digest.toString(),
     token,
-    declaredIn(plan.changes).size > 0 ? plan.head : catalog,
+    declaredIn(plan.changes).size > 0 ? catalog + 1 : catalog,
   ]
   const parts = [
     `g AS (UPDATE ${tables.fences} SET head = $5, digest = $6, recent = left($7 || recent, ${recentTokens * tokenLength}), catalog = $8
@@ -88,16 +88,18 @@ export function wasWritten(
   database: Database,
   tables: Tables,
   domain: string,
+  incarnation: string,
   plan: Plan,
   token: string,
 ): Promise<boolean> {
   return database.transaction(async (query) => {
     const [row] = await query(
-      `UPDATE ${tables.fences} SET turn = turn + 1 WHERE domain = $1 RETURNING head, recent`,
+      `UPDATE ${tables.fences} SET turn = turn + 1 WHERE domain = $1 RETURNING head, recent, incarnation`,
       [domain],
     )
-    const [head, recent] = row as [number, string]
+    const [head, recent, found] = row as [number, string, string]
     for (let at = 0; at < recent.length; at += tokenLength) if (recent.startsWith(token, at)) return true
+    if (found !== incarnation) throw new UnderpinError('unknown', 'The domain was made anew since')
     // Every group moves the head and leaves a token, so this many cannot have pushed out that of the plan.
     if (head - plan.head < recentTokens) return false
     return isOverwritten(query, tables, domain, plan)

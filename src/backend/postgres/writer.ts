@@ -11,7 +11,7 @@ import type { Fence } from '../../model/fence.ts'
 import { declaredIn, type Plan } from '../plan.ts'
 import { Catalog, type Definitions } from './catalog.ts'
 import type { Database } from './driver.ts'
-import { isLasting, isRefusal } from './error.ts'
+import { isLasting, isMissing, isRefusal } from './error.ts'
 import { type FenceRow, lockFence, readFence, toFenceRow } from './fence-row.ts'
 import { runHandler } from './handler.ts'
 import { type Needs, noNeeds } from './heads.ts'
@@ -98,9 +98,9 @@ export class Writer {
     const plan = await this.#view
       .plan(query, () => make(known.fence, this.#view))
       .catch((error: unknown) => {
-        // By a fence that is only remembered nobody is refused.
-        if (!isUnderpinError(error, 'fenced')) throw error
-        this.#known = undefined
+        // By a fence that is only remembered nobody is refused, and its tables may be gone.
+        if (!isUnderpinError(error, 'fenced') && !isMissing(error)) throw error
+        this.forget()
       })
     if (plan === undefined) return 'overtaken'
     if (plan.evicted.length > 0 || needsTransaction(plan, await this.catalog.load(query, known.catalog)))
@@ -153,8 +153,7 @@ export class Writer {
         return this.#resolved(database, row, plan, token, () => Promise.reject(error))
       })
     } catch (error) {
-      this.#known = undefined
-      this.#view.clear()
+      this.forget()
       throw error
     }
     if (written === undefined) throw new TypeError('A transaction ended without its work')
@@ -174,18 +173,18 @@ export class Writer {
       return await run()
     } catch (error) {
       this.#known = undefined
-      if (isRefusal(error) || isEmpty(plan, row)) throw error
-      if (await this.#wasWritten(database, plan, token)) return true
+      if (isUnderpinError(error) || isRefusal(error) || isEmpty(plan, row)) throw error
+      if (await this.#wasWritten(database, row.fence.incarnation, plan, token)) return true
       throw error
     }
   }
 
   /** Asks until there is an answer: the server may be starting again. */
-  async #wasWritten(database: Database, plan: Plan, token: string): Promise<boolean> {
+  async #wasWritten(database: Database, incarnation: string, plan: Plan, token: string): Promise<boolean> {
     const since = this.#clock.monotonic()
     for (let delayMs = 1; ; delayMs = Math.min(delayMs * 2, 100)) {
       try {
-        return await wasWritten(database, this.#tables, this.#domain, plan, token)
+        return await wasWritten(database, this.#tables, this.#domain, incarnation, plan, token)
       } catch (cause) {
         if (isLasting(cause) || this.#clock.monotonic() - since > askForMs)
           throw unresolved(this.#domain, cause)
@@ -200,7 +199,7 @@ export class Writer {
     this.#known = {
       fence: { ...row.fence, head, digest: plan.digest.toString() },
       turn: row.turn,
-      catalog: isDeclaring ? head : row.catalog,
+      catalog: isDeclaring ? row.catalog + 1 : row.catalog,
     }
     if (isDeclaring) this.#view.clear()
     else this.#view.absorb(plan)

@@ -1,0 +1,146 @@
+/** Schedules in which a writer was once told something untrue on PostgreSQL. */
+import { randomBytes } from 'node:crypto'
+import pg from 'pg'
+import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
+import { isRefusal } from '../src/backend/postgres/error.ts'
+import { postgres } from '../src/backend/postgres/postgres.ts'
+import { append } from '../src/conformance/harness.ts'
+import { openStore, verifyDomain } from '../src/index.ts'
+import { vacantFence } from '../src/model/fence.ts'
+
+const server = inject('postgres')
+const url = 'url' in server ? server.url : ''
+let admin: pg.Client
+let schema: string
+
+beforeEach(async ({ skip }) => {
+  skip('reason' in server, 'reason' in server ? server.reason : '')
+  schema = `t_${randomBytes(4).toString('hex')}`
+  admin = new pg.Client(url)
+  await admin.connect()
+})
+afterEach(async () => {
+  await admin?.query(`DROP SCHEMA IF EXISTS "${schema}" CASCADE`)
+  await admin?.end()
+})
+
+const open = (deadlineMs = 10_000) =>
+  openStore(`${url}?schema=${schema}`, { domains: { app: {} }, deadlineMs })
+const own = async (value: string) => {
+  await admin.query(`CREATE TABLE "${schema}".mine (x text PRIMARY KEY)`)
+  await admin.query(`INSERT INTO "${schema}".mine VALUES ($1)`, [value])
+}
+
+describe('a table handler', () => {
+  it('that leaves a failing statement behind undoes the commit, and nobody is told that it was made', async () => {
+    await using store = await open()
+    await using other = await open()
+    const app = store.domain('app')
+    await own('there')
+    const told = app.transaction((tx) => {
+      tx.append('s', { type: 't', data: 1 })
+      tx.tables<pg.PoolClient>((client) => {
+        // Not awaited: the second is sent behind the handler, and fails.
+        void client
+          .query(`INSERT INTO "${schema}".mine VALUES ('new')`)
+          .then(() => client.query(`INSERT INTO "${schema}".mine VALUES ('there')`).catch(() => {}))
+      })
+    })
+    await expect(told).rejects.toMatchObject({ code: 'invalid' })
+    await other.domain('app').log.append('elsewhere', { type: 't', data: 1 })
+    expect((await app.log.append('s', { type: 't', data: 2 })).seqs).toEqual([1])
+    const [backend] = store.backends.values()
+    expect((await verifyDomain(backend as never, 'app')).isSound).toBe(true)
+  })
+
+  it('that commits by itself is told that the outcome is unknown', async () => {
+    await using store = await open()
+    const told = store.domain('app').transaction((tx) => {
+      tx.append('s', { type: 't', data: 1 })
+      tx.tables<pg.PoolClient>(async (client) => {
+        await client.query('COMMIT')
+      })
+    })
+    await expect(told).rejects.toMatchObject({ code: 'unknown' })
+  })
+})
+
+describe('a commit within a transaction', () => {
+  it.each(['aborted', 'beyond its deadline'])(
+    'that is %s sends nothing more, whatever becomes of the transaction',
+    async (how) => {
+      await using store = await open(how === 'aborted' ? 10_000 : 600)
+      const app = store.domain('app')
+      await app.log.append('s', { type: 't', data: 'first' })
+      await admin.query('BEGIN')
+      await admin.query(`SELECT 1 FROM "${schema}".underpin_fences FOR UPDATE`)
+      const client = new pg.Client(url)
+      await client.connect()
+      await client.query('BEGIN')
+      const signal = how === 'aborted' ? AbortSignal.timeout(200) : undefined
+      const options = signal === undefined ? {} : { signal }
+      const told = app.within(client).log.append('s', { type: 't', data: 'late' }, options)
+      await expect(told).rejects.toMatchObject({ code: 'unknown' })
+      // It waits behind the statement that waits for the lock; what comes behind it is in no transaction.
+      const ended = client.query('ROLLBACK')
+      await admin.query('COMMIT')
+      await ended
+      await client.query('SELECT 1')
+      await client.end()
+      expect(await app.log.seq('s')).toBe(1)
+    },
+  )
+})
+
+describe('a domain', () => {
+  it('that was made anew elsewhere, up to the same head, takes nothing planned on what it was', async () => {
+    const [a, b] = [postgres(url, { schema }), postgres(url, { schema })]
+    await a.open()
+    await b.open()
+    const commit = (stream: string) => [{ at: 1, checks: [], writes: [append(stream)] }]
+    const authority = (incarnation: string) =>
+      ({ ...vacantFence, role: 'authority', epoch: 1, incarnation }) as const
+    await a.transition('d', vacantFence, authority('one'))
+    for (let i = 0; i < 3; i++) await a.commit('d', 1, commit('s'))
+    await b.transition('d', await b.fence('d'), vacantFence)
+    await b.transition('d', await b.fence('d'), authority('two'))
+    for (let i = 0; i < 3; i++) await b.commit('d', 1, commit('other'))
+    expect(await a.commit('d', 1, commit('s'))).toMatchObject([{ kind: 'committed', seqs: [1] }])
+    expect((await verifyDomain(b, 'd')).isSound).toBe(true)
+    await a.close()
+    await b.close()
+  })
+
+  it('tells the commits of a part that was written so, when a later part fails in any way', async () => {
+    const backend = postgres(url, { schema })
+    await backend.open()
+    await backend.transition('d', vacantFence, {
+      ...vacantFence,
+      role: 'authority',
+      epoch: 1,
+      incarnation: 'one',
+    })
+    await admin.query(
+      `CREATE FUNCTION "${schema}".boom() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.stream = 'bad' THEN RAISE EXCEPTION 'boom' USING ERRCODE = 'P0001'; END IF; RETURN NEW; END $$`,
+    )
+    await admin.query(
+      `CREATE TRIGGER boom BEFORE INSERT ON "${schema}".d__events FOR EACH ROW EXECUTE FUNCTION "${schema}".boom()`,
+    )
+    const told = await backend.commit('d', 1, [
+      { at: 1, checks: [], writes: [append('good')], tables: () => {} },
+      { at: 1, checks: [], writes: [append('bad')] },
+    ])
+    expect(told).toMatchObject([{ kind: 'committed' }, { kind: 'refused' }])
+    await backend.close()
+  })
+})
+
+describe('an error of the server', () => {
+  it('that may have come behind the point of no return is no refusal', () => {
+    const error = (code: string) => Object.assign(new Error(code), { code, severity: 'PANIC' })
+    for (const code of ['53100', '58030', 'XX000', '57P01', '25P03', '08006'])
+      expect([code, isRefusal(error(code))]).toEqual([code, false])
+    for (const code of ['23505', '40001', '40P01', '55P03', '42501'])
+      expect([code, isRefusal(error(code))]).toEqual([code, true])
+  })
+})
