@@ -276,11 +276,19 @@ describe('on PostgreSQL', () => {
       expect(await may('later__events', right)).toBe(false)
   })
 
-  it('a role that the server does not have is named, with exit code 2', () => {
-    expect(migrate('--grant', 'nobody; DROP SCHEMA public')).toMatchObject({
+  it('a role that the server does not have is named before anything is made, with exit code 2', async () => {
+    expect(migrate('--domains', 'domains.json', '--grant', 'nobody; DROP SCHEMA public')).toMatchObject({
       code: 2,
       err: expect.stringContaining('no role'),
     })
+    await expectNothing()
+  })
+
+  it('a role that may not grant is told so, instead of that it was done', async () => {
+    migrate('--domains', 'domains.json', '--grant', role)
+    await client.query(`CREATE ROLE ${quote(`${role}2`)}`)
+    await expect(grantPostgres(at(role), `${role}2`)).rejects.toMatchObject({ code: 'unsupported' })
+    await client.query(`DROP ROLE ${quote(`${role}2`)}`)
   })
 
   it('a role that may create tables in its own schema, but no schemas, migrates it', async () => {

@@ -216,6 +216,13 @@ describe('a search path', () => {
   })
 })
 
+describe('a URL', () => {
+  it('with a switch that is neither true nor false is refused', () => {
+    expect(() => postgres(`${url}?prepare=no`)).toThrow(/prepare .*true or false/)
+    expect(() => postgres(`${url}?notify=off`)).toThrow(/notify .*true or false/)
+  })
+})
+
 describe('a schema', () => {
   it('may have any name that PostgreSQL takes, and no longer one', async () => {
     const odd = `${schema} "quoted" Größe`

@@ -41,11 +41,7 @@ export function grantPostgres(url: string, role: string): Promise<PostgresGrant>
   return withDatabase(url, (database, schema) =>
     database.transaction(async (query) => {
       const tables = new Tables(schema)
-      const [known] = await query('SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = $1::text', [role])
-      if (known === undefined)
-        throw new UnderpinError('invalid', `The server has no role ${JSON.stringify(role)}`, {
-          hint: `CREATE ROLE ${quoteName(role)} LOGIN …`,
-        })
+      await requireRole(query, role)
       const names = await tablesOf(query, tables)
       const all = names.map((name) => `${tables.schema}.${quoteName(name)}`).join(', ')
       const to = `TO ${quoteName(role)}`
@@ -55,9 +51,35 @@ export function grantPostgres(url: string, role: string): Promise<PostgresGrant>
       await query(
         `ALTER DEFAULT PRIVILEGES IN SCHEMA ${tables.schema} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES ${to}`,
       )
+      // A role that may not grant is only warned of it.
+      const [granted] = await query(
+        "SELECT pg_catalog.has_schema_privilege($1::text, $2::text, 'USAGE') AND pg_catalog.has_table_privilege($1::text, $3::text, 'INSERT')",
+        [role, schema, tables.fences],
+      )
+      if (granted?.[0] !== true)
+        throw new UnderpinError(
+          'unsupported',
+          `The role of this URL may grant nothing in the schema ${schema}`,
+          {
+            hint: 'Grant with the role that owns the schema and its tables.',
+          },
+        )
       return { role, schema, tables: names }
     }),
   )
+}
+
+/** `invalid` if the server has no such role. */
+export function checkPostgresRole(url: string, role: string): Promise<void> {
+  return withDatabase(url, ({ query }) => requireRole(query, role))
+}
+
+async function requireRole(query: Query, role: string): Promise<void> {
+  const [known] = await query('SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = $1::text', [role])
+  if (known !== undefined) return
+  throw new UnderpinError('invalid', `The server has no role ${JSON.stringify(role)}`, {
+    hint: `CREATE ROLE ${quoteName(role)} LOGIN …`,
+  })
 }
 
 /** The tables of a store by name: the schema may hold others as well. */

@@ -42,7 +42,13 @@ import { transit } from './transition.ts'
 import { WithinBackend } from './within.ts'
 import { type WriteOptions, Writer } from './writer.ts'
 
-export { grantPostgres, inspectPostgres, type PostgresGrant, type PostgresInspection } from './admin.ts'
+export {
+  checkPostgresRole,
+  grantPostgres,
+  inspectPostgres,
+  type PostgresGrant,
+  type PostgresInspection,
+} from './admin.ts'
 
 export interface PostgresOptions {
   /** The schema that holds everything; `underpin` if left out. At most 63 bytes. */

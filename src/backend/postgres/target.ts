@@ -13,10 +13,18 @@ export function parseTarget(target: unknown, options: PostgresOptions) {
     }
   const url = new URL(target)
   const schema = url.searchParams.get('schema') ?? options.schema ?? 'underpin'
-  const isPrepared = (url.searchParams.get('prepare') ?? String(options.prepare ?? true)) !== 'false'
-  const mayNotify = (url.searchParams.get('notify') ?? String(options.notify ?? isPrepared)) !== 'false'
+  const isPrepared = readSwitch(url, 'prepare') ?? options.prepare ?? true
+  const mayNotify = readSwitch(url, 'notify') ?? options.notify ?? isPrepared
   for (const name of ['schema', 'prepare', 'notify']) url.searchParams.delete(name)
   return { url: url.href, schema: checkSchema(schema), isPrepared, mayNotify }
+}
+
+/** `true` or `false`, as it stands in the URL. */
+function readSwitch(url: URL, name: string): boolean | undefined {
+  const value = url.searchParams.get(name)
+  if (value === null || value === 'true' || value === 'false')
+    return value === null ? undefined : value === 'true'
+  throw new UnderpinError('invalid', `${name} in the URL must be true or false, not ${JSON.stringify(value)}`)
 }
 
 function checkSchema(schema: string): string {

@@ -2,7 +2,12 @@
  * `underpin migrate`: brings a store up to date before the application runs: its schema, its domains, its collections,
  * and who may use them. All that needs a right to create; the application then runs without it.
  */
-import { grantPostgres, inspectPostgres, type PostgresGrant } from '../../backend/postgres/postgres.ts'
+import {
+  checkPostgresRole,
+  grantPostgres,
+  inspectPostgres,
+  type PostgresGrant,
+} from '../../backend/postgres/postgres.ts'
 import { inspectSqlite } from '../../backend/sqlite/sqlite.ts'
 import {
   type Backend,
@@ -46,6 +51,7 @@ export async function migrate(flags: MigrateFlags): Promise<Summary> {
     throw new UnderpinError('unsupported', 'Only PostgreSQL has roles to grant anything to', {
       hint: 'Leave --grant out.',
     })
+  if (flags.grant !== undefined) await checkPostgresRole(url, flags.grant)
   const { wanted, elsewhere } = await wantedDomains(flags)
   // Before anything is made: what contradicts itself is refused.
   for (const [domain, options] of Object.entries(wanted)) await rehearse(domain, undefined, options)
