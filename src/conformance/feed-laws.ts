@@ -89,6 +89,22 @@ export const feedLaws: readonly Law[] = [
   },
   {
     law: 10,
+    name: 'the feed is whole after commits that were refused',
+    async run(t) {
+      await t.create()
+      await t.declare('users')
+      await t.commit([append('a', 1), put('users', 'u', 1)])
+      const before = await t.feed()
+      const commit = { at: now, writes: [put('users', 'v', 1)], checks: [] }
+      await failsWith('fenced', () => t.backend.commit(t.domain, 7, [commit]))
+      assert.deepEqual(await t.feed(), before)
+      await failsWith('fenced', () => t.backend.commit(t.domain, 7, [commit]))
+      await t.commit([put('users', 'w', 1)])
+      assert.equal((await t.feed()).length, before.length + 1)
+    },
+  },
+  {
+    law: 10,
     name: 'the digest is the sum of the checksums of the live records',
     async run(t) {
       await t.create()

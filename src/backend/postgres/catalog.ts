@@ -6,24 +6,30 @@ import type { Tables } from './table.ts'
 
 export type Definitions = ReadonlyMap<string, CollectionDefinition>
 
+/** Definitions, and the version of the fence's row that they were read under; -1 if it was not looked at. */
+interface Known {
+  readonly version: number
+  readonly definitions: Definitions
+}
+
 export class Catalog {
   readonly #tables: Tables
   readonly #domain: string
-  #version = -1
-  #definitions: Definitions | undefined
+  #known: Known | undefined
 
   constructor(tables: Tables, domain: string) {
     this.#tables = tables
     this.#domain = domain
   }
 
+  /** The version of what is known; -1 if nothing is, which is no version of a fence's row. */
   get version(): number {
-    return this.#version
+    return this.#known?.version ?? -1
   }
 
   /** What is known without asking; undefined if nothing is, or if it is not of this version. */
-  known(version = this.#version): Definitions | undefined {
-    return version === this.#version ? this.#definitions : undefined
+  known(version = this.version): Definitions | undefined {
+    return version === this.version ? this.#known?.definitions : undefined
   }
 
   /** The declarations of a version, or the latest if none is named. */
@@ -32,12 +38,12 @@ export class Catalog {
     if (known !== undefined) return known
     const table = this.#tables.collection(this.#domain, definitionsCollection)
     const rows = await query(`SELECT id, data FROM ${table} WHERE data IS NOT NULL`)
-    this.#definitions = toDefinitions(rows)
-    this.#version = version ?? -1
-    return this.#definitions
+    const definitions = toDefinitions(rows)
+    this.#known = { version: version ?? -1, definitions }
+    return definitions
   }
 
   forget(): void {
-    this.#definitions = undefined
+    this.#known = undefined
   }
 }
