@@ -5,8 +5,14 @@
 import type { Backend, CallOptions, Found } from './backend/backend.ts'
 import { type Clock, sleep } from './clock.ts'
 import { isUnderpinError, UnderpinError } from './error.ts'
-import type { DeclaredCollection, Port } from './facet/port.ts'
-import { definitionsCollection, mergeDefinitions } from './model/collection.ts'
+import {
+  type DeclaredCollection,
+  type EventCodec,
+  type OwnCollections,
+  type Port,
+  plainEvents,
+} from './facet/port.ts'
+import { definitionsCollection, isPartOf, mergeDefinitions } from './model/collection.ts'
 import type { Commit, Outcome } from './model/commit.ts'
 import type { Document, DocumentKey } from './model/document.ts'
 import { type Fence, vacantFence } from './model/fence.ts'
@@ -20,6 +26,8 @@ export interface RouteOptions {
   readonly clock: Clock
   readonly limits: Limits
   readonly deadlineMs: number
+  /** How events are written and read; as they are, if left out. */
+  readonly events?: EventCodec
 }
 
 export interface Authority {
@@ -29,6 +37,7 @@ export interface Authority {
 
 export class Route implements Port {
   readonly domain: string
+  readonly events: EventCodec
   readonly clock: Clock
   readonly limits: Limits
   readonly deadlineMs: number
@@ -36,8 +45,10 @@ export class Route implements Port {
   readonly #collections = new Map<string, DeclaredCollection>()
   #authority: Authority | undefined
 
-  constructor(domain: string, candidates: readonly Backend[], { clock, limits, deadlineMs }: RouteOptions) {
+  constructor(domain: string, candidates: readonly Backend[], options: RouteOptions) {
+    const { clock, limits, deadlineMs, events = plainEvents } = options
     this.domain = domain
+    this.events = events
     this.clock = clock
     this.limits = limits
     this.deadlineMs = deadlineMs
@@ -77,10 +88,11 @@ export class Route implements Port {
       const stored = await this.#storedCollections()
       const writes: Commit['writes'][number][] = []
       const checks: Commit['checks'][number][] = []
+      const declaring = new Map<string, DeclaredCollection>()
       for (const [name, { definition, schema }] of declared) {
         const found = stored.get(name)
         const merged = found === undefined ? definition : mergeDefinitions(name, found.definition, definition)
-        this.#collections.set(name, { definition: merged, schema })
+        declaring.set(name, { definition: merged, schema })
         const data = encodeValue(merged)
         if (found?.data === data) continue
         writes.push({ kind: 'put', collection: definitionsCollection, id: name, data, expiresAt: null })
@@ -92,7 +104,24 @@ export class Route implements Port {
         })
       }
       isDone = writes.length === 0 || (await this.#declare({ at: this.clock.now(), writes, checks }))
+      if (isDone) for (const [name, collection] of declaring) this.#collections.set(name, collection)
     }
+  }
+
+  async ensure(collections: OwnCollections): Promise<void> {
+    const missing = Object.entries(collections).filter(([name, definition]) => {
+      const known = this.#collections.get(name)?.definition
+      return known === undefined || !isPartOf(definition, known)
+    })
+    if (missing.length === 0) return
+    await this.declare(
+      new Map(missing.map(([name, definition]) => [name, { definition, schema: undefined }])),
+    )
+  }
+
+  /** Whether a collection is known to be declared. */
+  has(name: string): boolean {
+    return this.#collections.has(name)
   }
 
   collection(name: string): DeclaredCollection {

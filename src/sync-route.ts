@@ -2,7 +2,7 @@
 import type { SyncBackend } from './backend/backend.ts'
 import type { Clock } from './clock.ts'
 import { isUnderpinError, UnderpinError } from './error.ts'
-import type { DeclaredCollection, SyncPort } from './facet/port.ts'
+import { type DeclaredCollection, type EventCodec, plainEvents, type SyncPort } from './facet/port.ts'
 import type { DocumentExpectation } from './model/check.ts'
 import {
   type CollectionDefinition,
@@ -21,6 +21,7 @@ import type { RouteOptions } from './route.ts'
 
 export class SyncRoute implements SyncPort {
   readonly domain: string
+  readonly events: EventCodec = plainEvents
   readonly clock: Clock
   readonly limits: Limits
   readonly #deadlineMs: number

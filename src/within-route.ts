@@ -4,7 +4,7 @@
  */
 import type { Backend, CallOptions, Found } from './backend/backend.ts'
 import { isUnderpinError, UnderpinError } from './error.ts'
-import type { Port } from './facet/port.ts'
+import type { OwnCollections, Port } from './facet/port.ts'
 import type { Commit, Outcome } from './model/commit.ts'
 import type { DocumentKey } from './model/document.ts'
 import type { Query, Range, Served } from './model/page.ts'
@@ -30,6 +30,10 @@ export class WithinRoute implements Port {
 
   get domain() {
     return this.#route.domain
+  }
+
+  get events() {
+    return this.#route.events
   }
 
   get clock() {
@@ -74,6 +78,17 @@ export class WithinRoute implements Port {
   async head(options?: CallOptions): Promise<Position> {
     const { head } = await this.#read(options, (backend) => backend.fence(this.domain, options))
     return head
+  }
+
+  /** Not here: a declaration stands or falls alone, and this transaction may be undone. */
+  async ensure(collections: OwnCollections): Promise<void> {
+    const missing = Object.keys(collections).filter((name) => !this.#route.has(name))
+    if (missing.length === 0) return
+    throw new UnderpinError(
+      'unsupported',
+      `Domain ${this.domain} does not have ${missing.join(', ')} yet, and they cannot be declared inside a transaction`,
+      { hint: 'Call domain.prepare() once before, or run underpin migrate --facets.' },
+    )
   }
 
   watch(signal: AbortSignal): AsyncIterable<Position> {

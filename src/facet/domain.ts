@@ -5,6 +5,7 @@ import type { TransactionClient } from '../model/transaction-client.ts'
 import { Documents } from './documents.ts'
 import { type FeedItem, type FeedOptions, type FeedPage, follow, readFeed } from './feed.ts'
 import { Log } from './log.ts'
+import { ownCollections } from './own-collections.ts'
 import type { Port } from './port.ts'
 import type { NewEvent } from './shape.ts'
 import {
@@ -74,6 +75,14 @@ export class Domain<E extends NewEvent = NewEvent, C extends Collections = Colle
   /** All changes after a position, then those to come, until the signal aborts or the loop is left. */
   follow(options: FeedOptions & { readonly signal?: AbortSignal } = {}): AsyncGenerator<FeedItem<E>> {
     return follow(this.#port, options)
+  }
+
+  /**
+   * Declares the collections that facets keep their state in, which they otherwise do when they are first used: for a
+   * database role that may create nothing, and before {@link within}. `underpin migrate --facets` does the same.
+   */
+  prepare(): Promise<void> {
+    return this.#port.ensure(ownCollections)
   }
 
   /** The last position. */

@@ -10,6 +10,7 @@ import type { Limits } from '../model/limit.ts'
 import type { Cursor, Page, Query, Range } from '../model/page.ts'
 import type { Position } from '../model/position.ts'
 import type { Schema } from './schema.ts'
+import { type NewEvent, type StoredEvent, toStoredEvent } from './shape.ts'
 
 /** A collection as the application declared it. */
 export interface DeclaredCollection {
@@ -17,8 +18,26 @@ export interface DeclaredCollection {
   readonly schema: Schema<unknown> | undefined
 }
 
+/** Collections that a facet keeps its state in, by name (`$…`). */
+export type OwnCollections = Readonly<Record<string, CollectionDefinition>>
+
+/** How the events of a domain are written and read. */
+export interface EventCodec {
+  /** What is stored of an event that the application appends; `invalid` if it does not fit its definition. */
+  encode(event: NewEvent): NewEvent
+  /** What the application sees of a stored event: usually one event, by its upcasters also several or none. */
+  decode(event: Event): readonly StoredEvent[]
+}
+
+/** Events as they are, without definitions. */
+export const plainEvents: EventCodec = {
+  encode: (event) => event,
+  decode: (event) => [toStoredEvent(event)],
+}
+
 interface Setting {
   readonly domain: string
+  readonly events: EventCodec
   readonly clock: Clock
   readonly limits: Limits
   /** `invalid` if the application did not declare it. */
@@ -35,6 +54,8 @@ export interface Port extends Setting {
   changes(after: Position, limit: number, options?: CallOptions): Promise<Page<Change, Position>>
   head(options?: CallOptions): Promise<Position>
   watch(signal: AbortSignal): AsyncIterable<Position>
+  /** Declares one of Underpin's own collections, if the domain has it not yet. */
+  ensure(collections: OwnCollections): Promise<void>
   /** The same domain inside a transaction that the caller holds. */
   within(client: unknown): Port
 }

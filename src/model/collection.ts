@@ -31,6 +31,17 @@ export const definitionsCollection = '$collections'
 export const commitsCollection = '$commits'
 export const systemCollections: readonly string[] = [definitionsCollection, commitsCollection]
 
+/** Whether a collection is Underpin's own: the two above, and those that facets declare when they are first used. */
+export function isOwnCollection(name: string): boolean {
+  return name.startsWith('$')
+}
+
+/** Checks the name of a collection, an application's or one of Underpin's own, which stand behind a `$`. */
+export function checkCollectionName(name: unknown, what: string, limits: Limits): asserts name is string {
+  if (typeof name === 'string' && isOwnCollection(name)) checkName(name.slice(1), what, limits)
+  else checkName(name, what, limits)
+}
+
 const fieldPattern = /^[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*$/
 
 /** Checks a definition that an application declares; fails with `invalid` and says where. */
@@ -40,6 +51,10 @@ export function checkDefinition(
   limits: Limits = defaultLimits,
 ): void {
   checkName(name, 'The collection', limits)
+  checkContent(name, definition, limits)
+}
+
+function checkContent(name: string, definition: CollectionDefinition, limits: Limits): void {
   for (const [field, type] of Object.entries(definition.fields)) {
     if (!fieldPattern.test(field) || field.length > 63)
       refuse(name, `the field path ${quote(field)} is not of the form a.b.c`)
@@ -124,8 +139,18 @@ export function mergeDefinitions(
     fields: { ...stored.fields, ...declared.fields },
     indexes: { ...stored.indexes, ...declared.indexes },
   }
-  checkDefinition(name, merged)
+  checkContent(name, merged, defaultLimits)
   return merged
+}
+
+/** Whether all fields and indexes of a definition are in another one already. */
+export function isPartOf(part: CollectionDefinition, whole: CollectionDefinition): boolean {
+  const hasField = ([name, type]: [string, FieldType]) => whole.fields[name] === type
+  const hasIndex = ([name, index]: [string, IndexDefinition]) => {
+    const found = whole.indexes[name]
+    return found !== undefined && canonical(found) === canonical(index)
+  }
+  return Object.entries(part.fields).every(hasField) && Object.entries(part.indexes).every(hasIndex)
 }
 
 function canonical({ fields, unique, where }: IndexDefinition): string {

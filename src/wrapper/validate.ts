@@ -3,7 +3,7 @@ import type { Backend, SyncBackend } from '../backend/backend.ts'
 import { UnderpinError } from '../error.ts'
 import type { Write } from '../model/change.ts'
 import type { Check } from '../model/check.ts'
-import { systemCollections } from '../model/collection.ts'
+import { checkCollectionName } from '../model/collection.ts'
 import type { Commit } from '../model/commit.ts'
 import { checkId, checkName, quote } from '../model/key.ts'
 import { limits as commonLimits, type Limits } from '../model/limit.ts'
@@ -176,7 +176,7 @@ function checkCheck(check: Check, limits: Limits): void {
 }
 
 function checkCollection(name: string, limits: Limits): void {
-  if (!systemCollections.includes(name)) checkName(name, 'The collection', limits)
+  checkCollectionName(name, 'The collection', limits)
 }
 
 function checkRead(domain: string, stream: string, limit: number, limits: Limits): void {

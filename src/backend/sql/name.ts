@@ -1,5 +1,5 @@
 /** The names of tables, columns and indexes. Names of domains and collections hold no "__", so these cannot collide. */
-import { systemCollections } from '../../model/collection.ts'
+import { isOwnCollection } from '../../model/collection.ts'
 
 /** The prefix of everything that belongs to a domain. */
 export function domainPrefix(domain: string): string {
@@ -24,7 +24,5 @@ export function fieldColumn(field: string): string {
 }
 
 function collectionName(domain: string, collection: string): string {
-  return systemCollections.includes(collection)
-    ? `${domain}__s_${collection.slice(1)}`
-    : `${domain}__d_${collection}`
+  return isOwnCollection(collection) ? `${domain}__s_${collection.slice(1)}` : `${domain}__d_${collection}`
 }

@@ -129,7 +129,8 @@ class Import {
       return { line, key: undefined, write: (tx) => tx.append(stream, event) }
     }
     const { collection, id } = record
-    if (collection === '$collections' && record.kind === 'document') await this.#declare(id, record.value)
+    const isDeclaration = collection === '$collections' && record.kind === 'document'
+    if (isDeclaration && !id.startsWith('$')) await this.#declare(id, record.value)
     if (collection.startsWith('$') || collection === checkpointCollection) return undefined
     if (!this.#collections.has(collection)) await this.#declarePlain(collection, line)
     const key = { collection, id }

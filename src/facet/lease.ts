@@ -1,0 +1,261 @@
+/**
+ * Leases: who may do something now, among any number of processes. A lease is two documents: the grant in `$leases`,
+ * whose revision is the fencing token, and its beat in `$beats`, which the holder renews. Whatever is done under a lease
+ * is committed with a check on the grant, so a holder that was taken for dead and wakes up late is refused by the store.
+ *
+ * No clock is compared with another one: a taker must itself have seen the same grant and beat for the lease's whole
+ * time, on its own monotonic clock (as in the leader election of Kubernetes' client-go). A clock that jumps takes nothing.
+ */
+import type { CallOptions } from '../backend/backend.ts'
+import { sleep } from '../clock.ts'
+import { isUnderpinError, UnderpinError } from '../error.ts'
+import type { Write } from '../model/change.ts'
+import type { Check } from '../model/check.ts'
+import { plainCollection } from '../model/collection.ts'
+import type { Commit, Outcome } from '../model/commit.ts'
+import type { Document, Tombstone } from '../model/document.ts'
+import { quote } from '../model/key.ts'
+import { decodeValue, encodeValue } from '../model/value.ts'
+import type { OwnCollections, Port } from './port.ts'
+
+const grants = '$leases'
+const beats = '$beats'
+export const leaseCollections: OwnCollections = { [grants]: plainCollection, [beats]: plainCollection }
+
+/** What a grant says of its holder. */
+export interface Grant {
+  readonly holder: string
+  readonly ttlMs: number
+}
+
+/** Somebody else has the lease. */
+export interface Held {
+  readonly holder: string
+  /** Milliseconds after which another try may take it over, if its holder gives no sign until then. */
+  readonly retryInMs: number
+}
+
+export interface AcquireOptions extends CallOptions {
+  /** Milliseconds without a sign of life after which another process may take the lease over. */
+  readonly ttlMs: number
+  /** Milliseconds to wait for it; 0 tries once. */
+  readonly waitMs: number
+  /** Committed together with the taking: what the new holder writes first. */
+  readonly writes?: readonly Write[]
+}
+
+/** Milliseconds between two tries. */
+const firstDelayMs = 2
+const lastDelayMs = 25
+
+/** The leases of a domain, as one process sees them. */
+export class Leases {
+  readonly #port: Port
+  /** Names this process, or this part of it, in grants. */
+  readonly holder: string
+  /** What was last seen of leases that others hold, and when it was first seen so, by the monotonic clock. */
+  readonly #seen = new Map<string, { readonly sign: string; readonly since: number }>()
+
+  constructor(port: Port, holder: string = port.clock.id()) {
+    this.#port = port
+    this.holder = holder
+  }
+
+  /** Takes a lease, or waits for it; what is in the way if the time passes. Fails with `aborted` when the signal aborts. */
+  async acquire(id: string, options: AcquireOptions): Promise<Lease | Held> {
+    const { clock } = this.#port
+    const since = clock.monotonic()
+    await this.#port.ensure(leaseCollections)
+    for (let delayMs = firstDelayMs; ; delayMs = Math.min(delayMs * 2, lastDelayMs)) {
+      const found = await this.attempt(id, options)
+      if (found instanceof Lease) return found
+      const leftMs = options.waitMs - (clock.monotonic() - since)
+      if (leftMs <= 0) return found
+      await sleep(clock, Math.min(leftMs, found.retryInMs, delayMs * (0.5 + clock.random())), options.signal)
+      if (options.signal?.aborted)
+        throw new UnderpinError('aborted', `Waiting for the lease ${quote(id)} was aborted`, {
+          cause: options.signal.reason,
+        })
+    }
+  }
+
+  /** Tries once. */
+  async attempt(id: string, options: Omit<AcquireOptions, 'waitMs'>): Promise<Lease | Held> {
+    const { documents } = await this.#port.get(
+      [
+        { collection: grants, id },
+        { collection: beats, id },
+      ],
+      options,
+    )
+    const [grant, beat] = documents.map(present)
+    if (grant !== undefined) {
+      const held = this.#observe(id, grant, beat)
+      if (held.retryInMs > 0) return held
+    }
+    const token = await this.#take(id, grant, beat, options)
+    if (token === undefined) return { holder: '', retryInMs: firstDelayMs }
+    this.#seen.delete(id)
+    return new Lease(this.#port, { id, token, ttlMs: options.ttlMs, beat: beat?.position ?? 0 })
+  }
+
+  /** How long this process has yet to see no sign of life before it may take a lease over. */
+  #observe(id: string, grant: Document, beat: Document | undefined): Held {
+    const { holder, ttlMs } = decodeValue(grant.data) as Grant
+    const now = this.#port.clock.monotonic()
+    const sign = `${grant.position} ${beat?.position ?? 0}`
+    const seen = this.#seen.get(id)
+    if (seen?.sign === sign) return { holder, retryInMs: Math.max(0, seen.since + ttlMs - now) }
+    this.#seen.set(id, { sign, since: now })
+    return { holder, retryInMs: ttlMs }
+  }
+
+  /** The token, or undefined if somebody else was quicker, or the holder lives after all. */
+  async #take(
+    id: string,
+    grant: Document | undefined,
+    beat: Document | undefined,
+    { ttlMs, writes = [], signal }: Omit<AcquireOptions, 'waitMs'>,
+  ): Promise<number | undefined> {
+    const data = encodeValue({ holder: this.holder, ttlMs } satisfies Grant)
+    const commit: Commit = {
+      at: this.#port.clock.now(),
+      writes: [{ kind: 'put', collection: grants, id, data, expiresAt: null }, ...writes],
+      checks: [
+        { kind: 'document', collection: grants, id, expect: grant?.position ?? 'absent' },
+        { kind: 'document', collection: beats, id, expect: beat?.position ?? 'absent' },
+      ],
+    }
+    const outcome = await this.#port.commit(commit, signal && { signal })
+    if (outcome.kind === 'refused') throw outcome.error
+    return outcome.kind === 'committed' ? outcome.positions[0] : undefined
+  }
+}
+
+function present(record: Document | Tombstone | undefined): Document | undefined {
+  return record?.kind === 'document' ? record : undefined
+}
+
+interface Taken {
+  readonly id: string
+  readonly token: number
+  readonly ttlMs: number
+  /** The revision of its beat; 0 if there is none. */
+  readonly beat: number
+}
+
+/** A lease that this process took. It is renewed until it is released or lost. */
+export class Lease {
+  readonly id: string
+  /** Higher than that of every holder before: give it to systems that can refuse lower ones. */
+  readonly token: number
+  readonly #port: Port
+  readonly #ttlMs: number
+  readonly #lost = new AbortController()
+  #beat: number
+  #renewing: Promise<void> = Promise.resolve()
+  #cancelRenewal = () => {}
+  #cancelExpiry = () => {}
+  #isOver = false
+
+  constructor(port: Port, { id, token, ttlMs, beat }: Taken) {
+    this.#port = port
+    this.id = id
+    this.token = token
+    this.#ttlMs = ttlMs
+    this.#beat = beat
+    this.#expireIn(ttlMs)
+    this.#schedule()
+  }
+
+  /** Aborts, with `lost-lease` for a reason (`closed` if the store was), when the lease was lost or could not be renewed in its time. */
+  get signal(): AbortSignal {
+    return this.#lost.signal
+  }
+
+  /** What a commit under the lease depends on. */
+  get check(): Check {
+    return { kind: 'document', collection: grants, id: this.id, expect: this.token }
+  }
+
+  /** Whether a commit failed because the lease is somebody else's by now; then the signal aborts too. */
+  isRefused(outcome: Outcome): boolean {
+    if (outcome.kind !== 'failed') return false
+    const isOurs = outcome.failed.some(
+      (failed) => failed.kind === 'document' && failed.collection === grants && failed.id === this.id,
+    )
+    if (isOurs) this.#lose(lostLease(this.id))
+    return isOurs
+  }
+
+  /** The writes that give the lease back, for a commit that does so with its last change; then call {@link released}. */
+  get releaseWrites(): readonly Write[] {
+    const grant: Write = { kind: 'delete', collection: grants, id: this.id }
+    return this.#beat === 0 ? [grant] : [grant, { kind: 'delete', collection: beats, id: this.id }]
+  }
+
+  /** Gives the lease back; false if it was lost before. */
+  async release(options?: CallOptions): Promise<boolean> {
+    await this.released()
+    const commit = { at: this.#port.clock.now(), writes: this.releaseWrites, checks: [this.check] }
+    const outcome = await this.#port.commit(commit, options)
+    if (outcome.kind === 'refused') throw outcome.error
+    return outcome.kind === 'committed'
+  }
+
+  /** Stops renewing, and waits for a renewal under way: to be called before a commit with {@link releaseWrites}. */
+  async released(): Promise<void> {
+    this.#end()
+    await this.#renewing
+  }
+
+  #schedule(): void {
+    if (this.#isOver) return
+    this.#cancelRenewal = this.#port.clock.timer(this.#ttlMs / 3, () => {
+      this.#renewing = this.#renew().then(() => this.#schedule())
+    })
+  }
+
+  async #renew(): Promise<void> {
+    const { id } = this
+    const since = this.#port.clock.monotonic()
+    const commit: Commit = {
+      at: this.#port.clock.now(),
+      writes: [{ kind: 'put', collection: beats, id, data: encodeValue(this.token), expiresAt: null }],
+      checks: [this.check],
+    }
+    try {
+      const outcome = await this.#port.commit(commit, { signal: this.signal })
+      if (outcome.kind !== 'committed') return this.#lose(lostLease(id))
+      this.#beat = outcome.positions[0] ?? this.#beat
+      if (!this.#isOver) this.#expireIn(since + this.#ttlMs - this.#port.clock.monotonic())
+    } catch (error) {
+      // Tried again at the next turn, while the lease's time lasts; a closed store renews nothing any more.
+      if (!isUnderpinError(error) || error.code === 'closed') this.#lose(error)
+    }
+  }
+
+  /** Others wait for the whole time from when they saw the beat, which is later: who is not heard until now is lost in time. */
+  #expireIn(ms: number): void {
+    this.#cancelExpiry()
+    this.#cancelExpiry = this.#port.clock.timer(Math.max(0, ms), () => this.#lose(lostLease(this.id)))
+  }
+
+  #lose(reason: unknown): void {
+    this.#end()
+    this.#lost.abort(reason)
+  }
+
+  #end(): void {
+    this.#isOver = true
+    this.#cancelRenewal()
+    this.#cancelExpiry()
+  }
+}
+
+export function lostLease(id: string): UnderpinError {
+  return new UnderpinError('lost-lease', `The lease ${quote(id)} is held by somebody else by now`, {
+    hint: 'Nothing of this was written. The work was taken for dead: give it a longer ttl, or make its steps shorter.',
+    details: { id },
+  })
+}

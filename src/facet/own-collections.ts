@@ -1,0 +1,5 @@
+/** All collections that facets keep their state in. Each facet declares its own when it is first used. */
+import { leaseCollections } from './lease.ts'
+import type { OwnCollections } from './port.ts'
+
+export const ownCollections: OwnCollections = { ...leaseCollections }
