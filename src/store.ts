@@ -13,6 +13,7 @@ import { deadline } from './wrapper/deadline.ts'
 import { type Wrapper, wrap } from './wrapper/forward.ts'
 import { observe } from './wrapper/observe.ts'
 import { retry } from './wrapper/retry.ts'
+import { turn } from './wrapper/turn.ts'
 import { limitsOf, validate } from './wrapper/validate.ts'
 
 /** Where data is kept: a URL, a backend, or several of them by name. */
@@ -74,6 +75,7 @@ export function standardWrappers(clock: Clock, deadlineMs: number): readonly Wra
   return [
     observe(clock),
     validate,
+    turn(clock),
     batch({ clock, deadlineMs }),
     deadline({ clock, deadlineMs }),
     retry({ clock, deadlineMs: deadlineMs * retried }),

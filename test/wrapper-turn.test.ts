@@ -1,0 +1,40 @@
+import { describe, expect, it } from 'vitest'
+import { placeKinds } from './places.ts'
+
+/** Calls of a loop that never rests, until a timer has run; at most so many. */
+async function callsUntilTimer(call: () => Promise<unknown>): Promise<number> {
+  let isOver = false
+  const timer = setTimeout(() => {
+    isOver = true
+  }, 20)
+  let calls = 0
+  while (!isOver && calls < 2_000_000) {
+    await call()
+    calls++
+  }
+  clearTimeout(timer)
+  return isOver ? calls : Number.POSITIVE_INFINITY
+}
+
+const embedded = placeKinds.filter(({ name }) => name !== 'postgres')
+
+describe.each(embedded)('a loop of calls that never rests, on $name', ({ make }) => {
+  it('lets timers run while it appends', async () => {
+    const app = (await make().open({ app: {} })).domain('app')
+    expect(await callsUntilTimer(() => app.log.append('s', { type: 'E', data: 1 }))).toBeLessThan(1_000_000)
+  })
+
+  it('lets timers run while it reads', async () => {
+    const app = (await make().open({ app: {} })).domain('app')
+    expect(await callsUntilTimer(() => app.log.read('s'))).toBeLessThan(1_000_000)
+  })
+
+  it('keeps the calls of one caller in order, however many wait', async () => {
+    const app = (await make().open({ app: {} })).domain('app')
+    const numbers = Array.from({ length: 20_000 }, (_, i) => i)
+    await Promise.all(numbers.map((i) => app.log.append('s', { type: 'E', data: i })))
+    const found = []
+    for await (const { data } of app.log.events('s')) found.push(data)
+    expect(found).toEqual(numbers)
+  })
+})
