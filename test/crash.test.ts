@@ -37,8 +37,7 @@ function expectClean(promise: string, trials: readonly Trial[], began: number): 
 function needStrace(context: TestContext): void {
   if (noStrace === undefined) return
   console.log(`${context.task.name}: skipped, ${noStrace}`)
-  // The reason: strace is not installed, or may not trace here.
-  context.skip(noStrace)
+  context.skip(`strace cannot be used here: ${noStrace}`)
 }
 
 describe('a process that is killed as it makes its file', () => {
