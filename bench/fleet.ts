@@ -1,6 +1,5 @@
 /** Several processes that append at the same time: forks the workers, starts them together, adds up what they did. */
 import { type ChildProcess, fork } from 'node:child_process'
-import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { Latencies } from './latency.ts'
 import { openerOf } from './peer/index.ts'
@@ -40,14 +39,19 @@ export async function appendTogether(work: Together, name: string, place: string
   }
 }
 
-/** A worker answers twice: when it is warm, and when it is done. */
-async function answer(worker: ChildProcess): Promise<Worked> {
-  const ended = once(worker, 'exit').then(([code]) => {
-    throw new Error(`a worker ended with ${code}`)
+/** A worker answers twice: when it is warm, and when it is done. One that ends or fails instead fails the run. */
+function answer(worker: ChildProcess): Promise<Worked> {
+  return new Promise((resolve, reject) => {
+    const onExit = (code: number | null, signal: NodeJS.Signals | null) =>
+      reject(new Error(`a worker ended with ${code ?? signal}`))
+    worker.once('exit', onExit)
+    worker.once('error', reject)
+    worker.once('message', (message) => {
+      worker.off('exit', onExit)
+      worker.off('error', reject)
+      resolve(message as Worked)
+    })
   })
-  const [message] = await Promise.race([once(worker, 'message'), ended])
-  ended.catch(() => {})
-  return message
 }
 
 function sum(values: readonly number[]): number {
