@@ -1,5 +1,6 @@
 /** Schedules in which a writer was once told something untrue on PostgreSQL. */
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import pg from 'pg'
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
 import { isRefusal } from '../src/backend/postgres/error.ts'
@@ -90,6 +91,56 @@ describe('a commit within a transaction', () => {
       expect(await app.log.seq('s')).toBe(1)
     },
   )
+
+  it('that cannot be taken back tells why it failed, by its code, and why it is not taken back', async () => {
+    await using store = await open()
+    const [client, holder] = [new pg.Client(url), new pg.Client(url)]
+    for (const each of [client, holder]) {
+      await each.connect()
+      await each.query('BEGIN')
+    }
+    const lost = once(client, 'error')
+    await holder.query(`SELECT 1 FROM "${schema}".underpin_fences FOR UPDATE`)
+    const told = store.domain('app').within(client).log.append('s', { type: 't', data: 1 })
+    const refused = expect(told).rejects.toMatchObject({
+      code: 'unavailable',
+      message: expect.stringContaining('; taking it back failed too: '),
+      cause: { errors: [{ code: '57P01' }, expect.any(Error)] },
+    })
+    await endedAsItWaits(client)
+    await refused
+    expect(await lost).toEqual([expect.any(Error)])
+    await holder.end()
+  })
+
+  it('whose handler rolls back by itself and then fails tells both', async () => {
+    await using store = await open()
+    const client = new pg.Client(url)
+    await client.connect()
+    await client.query('BEGIN')
+    const held = store.domain('app').within(client)
+    const told = held.transaction((tx) => {
+      tx.append('s', { type: 't', data: 1 })
+      tx.tables<pg.Client>(async (given) => {
+        await given.query('ROLLBACK')
+        throw Object.assign(new Error('changed my mind'), { code: 'MINE' })
+      })
+    })
+    await expect(told).rejects.toMatchObject({
+      code: 'MINE',
+      message: expect.stringMatching(/^changed my mind; taking it back failed too: ./),
+      errors: [{ code: 'MINE' }, { code: '25P01' }],
+    })
+    await client.end()
+  })
+
+  /** Ends a session once it waits for a lock. */
+  async function endedAsItWaits(client: pg.Client): Promise<void> {
+    const { processID } = client as unknown as { processID: number }
+    const waiting = `SELECT FROM pg_stat_activity WHERE pid = ${processID} AND wait_event_type = 'Lock'`
+    await expect.poll(async () => (await admin.query(waiting)).rowCount).toBe(1)
+    await admin.query(`SELECT pg_terminate_backend(${processID})`)
+  }
 })
 
 describe('a domain', () => {

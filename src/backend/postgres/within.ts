@@ -12,7 +12,7 @@ import type { Page } from '../../model/page.ts'
 import type { Position } from '../../model/position.ts'
 import type { Backend, CallOptions, Supports } from '../backend.ts'
 import { baseOf, checkAuthority, inPartsAsync, planCommits } from '../plan.ts'
-import { handlerOf, refusalOf } from '../table-handler.ts'
+import { HandlerFailed, handlerOf, refusalOf } from '../table-handler.ts'
 import { Catalog } from './catalog.ts'
 import { fromTransaction } from './client.ts'
 import type { Query } from './driver.ts'
@@ -195,8 +195,9 @@ export class WithinBackend implements Backend {
     try {
       outcomes = await write()
     } catch (error) {
-      // If the session is gone, so is the transaction; the first error says so.
-      await undo().catch(() => {})
+      await undo().catch((second: unknown) => {
+        throw notTakenBack(error, second)
+      })
       throw error
     }
     const isWritten = outcomes.some((outcome) => outcome.kind === 'committed' && outcome.positions.length > 0)
@@ -302,6 +303,23 @@ function explain(error: unknown): unknown {
     default:
       return translate(error, 'The transaction given to within()')
   }
+}
+
+/** What went wrong, with its code, and why it could not be taken back. If the session is gone, so is the transaction. */
+function notTakenBack(error: unknown, second: unknown): unknown {
+  const first = error instanceof HandlerFailed ? error.thrown : error
+  const message = `${messageOf(first)}; taking it back failed too: ${messageOf(second)}`
+  const both = new AggregateError([first, second], message)
+  if (isUnderpinError(first)) {
+    const { code, hint, details } = first
+    return new UnderpinError(code, message, { ...(hint === undefined ? {} : { hint }), details, cause: both })
+  }
+  const { code, severity } = (first ?? {}) as { code?: unknown; severity?: unknown }
+  return Object.assign(both, { code, severity })
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }
 
 function refused(verb: string): UnderpinError {
