@@ -38,16 +38,19 @@ describe('a table handler', () => {
     await using other = await open()
     const app = store.domain('app')
     await own('there')
+    let left: Promise<void> | undefined
     const told = app.transaction((tx) => {
       tx.append('s', { type: 't', data: 1 })
       tx.tables<pg.PoolClient>((client) => {
         // Not awaited: the second is sent behind the handler, and fails.
-        void client
+        const second = client
           .query(`INSERT INTO "${schema}".mine VALUES ('new')`)
-          .then(() => client.query(`INSERT INTO "${schema}".mine VALUES ('there')`).catch(() => {}))
+          .then(() => client.query(`INSERT INTO "${schema}".mine VALUES ('there')`))
+        left = expect(second).rejects.toMatchObject({ code: '23505' })
       })
     })
     await expect(told).rejects.toMatchObject({ code: 'invalid' })
+    await left
     await other.domain('app').log.append('elsewhere', { type: 't', data: 1 })
     expect((await app.log.append('s', { type: 't', data: 2 })).seqs).toEqual([1])
     const [backend] = store.backends.values()

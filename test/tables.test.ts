@@ -294,7 +294,7 @@ describe('a table handler on PostgreSQL', () => {
       tx.append('s', event(1))
       tx.tables(async (client: PgClient) => {
         await client.query(insert(1))
-        await client.query('SELECT 1/0').catch(() => {})
+        await expect(client.query('SELECT 1/0')).rejects.toMatchObject({ code: '22012' })
       })
     })
     await expect(failed).rejects.toMatchObject({
