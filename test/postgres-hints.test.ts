@@ -99,7 +99,47 @@ describe('a commit on PostgreSQL', () => {
     const sessions = `SELECT count(*)::int AS n FROM pg_stat_activity WHERE application_name = '${schema}'`
     await expect.poll(async () => (await admin.query(sessions)).rows[0].n).toBe(0)
   })
+
+  it('warns the process of a session that does not end when the store is closed', async () => {
+    const pool = new pg.Pool({ connectionString: url })
+    class Rude extends pg.Client {
+      override async end() {
+        await super.end()
+        throw new Error('no goodbye')
+      }
+    }
+    const { options } = pool
+    const target = {
+      query: (config: object) => pool.query(config as never),
+      connect: (done: never) => pool.connect(done),
+      end: () => pool.end(),
+    }
+    const store = await openStore(postgres({ ...target, options, Client: Rude } as never, { schema }), {
+      domains,
+    })
+    const ending = new AbortController()
+    const watching = store.domain('app').follow({ signal: ending.signal }).next()
+    await store.domain('app').log.append('s', { type: 't', data: 1 })
+    await watching
+    ending.abort()
+    const warned = warning('UnderpinWarning')
+    await store.close()
+    expect((await warned).message).toBe('A session that heard notifications did not end: no goodbye')
+    await pool.end()
+  })
 })
+
+/** The next warning of this name that the process is given. */
+function warning(name: string): Promise<Error> {
+  return new Promise((resolve) => {
+    const onWarning = (given: Error) => {
+      if (given.name !== name) return
+      process.off('warning', onWarning)
+      resolve(given)
+    }
+    process.on('warning', onWarning)
+  })
+}
 
 describe('an array parameter', () => {
   it('reaches the server as it was given, in binary and as text', async () => {

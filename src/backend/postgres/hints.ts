@@ -3,6 +3,7 @@
  * hints: whoever watches also looks for himself, often until a notification has shown that they arrive, then seldom.
  */
 import type { Clock } from '../../clock.ts'
+import { maskSecrets } from '../../error.ts'
 import { checksumOf } from '../../model/digest.ts'
 import type { Database, Listening } from './driver.ts'
 
@@ -83,7 +84,7 @@ export class Hints {
     this.#cancelReconnect?.()
     for (const [domain, hasMoved] of this.#told) if (hasMoved) this.#notify(domain)
     // Whoever is still connecting is not waited for.
-    void this.#listening?.then((listening) => listening?.close())
+    void this.#listening?.then((listening) => listening?.close()).catch(warn)
     await Promise.allSettled([...this.#sending])
   }
 
@@ -126,4 +127,12 @@ export class Hints {
   #channel(domain: string): string {
     return `underpin_${checksumOf(`${this.#schema}\0${domain}`)}`
   }
+}
+
+/** Of a session that does not end nobody is left to be told but the process; the server ends it with the process. */
+function warn(error: unknown): void {
+  const because = error instanceof Error ? error.message : String(error)
+  process.emitWarning(maskSecrets(`A session that heard notifications did not end: ${because}`), {
+    type: 'UnderpinWarning',
+  })
 }
