@@ -1,28 +1,16 @@
-import { randomBytes } from 'node:crypto'
 import pg from 'pg'
-import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { ArrayParameter } from '../src/backend/postgres/array.ts'
 import { postgres } from '../src/backend/postgres/postgres.ts'
 import { openStore } from '../src/index.ts'
+import { scratchForEach } from './server/scratch.ts'
 
-const server = inject('postgres')
-const url = 'url' in server ? server.url : ''
-let admin: pg.Client
-let schema: string
-
-beforeEach(async ({ skip }) => {
-  skip('reason' in server, 'reason' in server ? server.reason : '')
-  schema = `t_${randomBytes(4).toString('hex')}`
-  admin = new pg.Client(url)
-  await admin.connect()
-})
-afterEach(async () => {
-  await admin?.query(`DROP SCHEMA IF EXISTS "${schema}" CASCADE`)
-  await admin?.end()
-})
+const scratch = scratchForEach()
+const { url } = scratch
 
 const domains = { app: {} } as const
-const open = (options: object = {}) => openStore(postgres(url, { schema, ...options }), { domains })
+const open = (options: object = {}) =>
+  openStore(postgres(url, { schema: scratch.schema, ...options }), { domains })
 
 /** Milliseconds from each commit of one store to its delivery by another. */
 async function delays(options: object, times: number): Promise<number[]> {
@@ -79,7 +67,7 @@ describe('a commit on PostgreSQL', () => {
     })()
     for (let i = 0; i < 20; i++) {
       await writer.domain('app').log.append('s', { type: 't', data: i })
-      await admin.query(
+      await scratch.admin.query(
         `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN "underpin%'`,
       )
     }
@@ -89,15 +77,17 @@ describe('a commit on PostgreSQL', () => {
   })
 
   it('leaves no session behind when the store is closed', async () => {
-    const store = await openStore(`${url}?schema=${schema}&application_name=${schema}`, { domains })
+    const store = await openStore(`${url}?schema=${scratch.schema}&application_name=${scratch.schema}`, {
+      domains,
+    })
     const ending = new AbortController()
     const watching = store.domain('app').follow({ signal: ending.signal }).next()
     await store.domain('app').log.append('s', { type: 't', data: 1 })
     await watching
     ending.abort()
     await store.close()
-    const sessions = `SELECT count(*)::int AS n FROM pg_stat_activity WHERE application_name = '${schema}'`
-    await expect.poll(async () => (await admin.query(sessions)).rows[0].n).toBe(0)
+    const sessions = `SELECT count(*)::int AS n FROM pg_stat_activity WHERE application_name = '${scratch.schema}'`
+    await expect.poll(async () => (await scratch.admin.query(sessions)).rows[0].n).toBe(0)
   })
 
   it('warns the process of a session that does not end when the store is closed', async () => {
@@ -114,9 +104,12 @@ describe('a commit on PostgreSQL', () => {
       connect: (done: never) => pool.connect(done),
       end: () => pool.end(),
     }
-    const store = await openStore(postgres({ ...target, options, Client: Rude } as never, { schema }), {
-      domains,
-    })
+    const store = await openStore(
+      postgres({ ...target, options, Client: Rude } as never, { schema: scratch.schema }),
+      {
+        domains,
+      },
+    )
     const ending = new AbortController()
     const watching = store.domain('app').follow({ signal: ending.signal }).next()
     await store.domain('app').log.append('s', { type: 't', data: 1 })
@@ -163,7 +156,7 @@ describe('an array parameter', () => {
       const parameter = new ArrayParameter(type, values)
       const wanted = values.map((value) => (value === null ? null : String(value)))
       for (const sent of [parameter.toBinary(), parameter.toText()]) {
-        const { rows } = await admin.query(`SELECT unnest($1::${type}[])::text AS v`, [sent])
+        const { rows } = await scratch.admin.query(`SELECT unnest($1::${type}[])::text AS v`, [sent])
         expect(rows.map(({ v }) => v)).toEqual(wanted)
       }
     }

@@ -1,13 +1,12 @@
 /** Moments between two statements of a PostgreSQL backend at which another process does something, made to happen. */
-import { randomBytes } from 'node:crypto'
 import pg from 'pg'
-import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { postgres } from '../src/backend/postgres/postgres.ts'
 import { openStore, verifyDomain } from '../src/index.ts'
+import { scratchForEach } from './server/scratch.ts'
 
-const server = inject('postgres')
-const url = 'url' in server ? server.url : ''
-let schema: string
+const scratch = scratchForEach()
+const { url } = scratch
 let pool: HookedPool
 
 /** A pool that does something once, before or behind a statement that contains a text. */
@@ -44,20 +43,15 @@ class HookedPool {
 }
 
 const open = (target: string | HookedPool, collections: string[] = ['things']) =>
-  openStore(typeof target === 'string' ? target : postgres(target, { schema }), {
+  openStore(typeof target === 'string' ? target : postgres(target, { schema: scratch.schema }), {
     domains: { app: { collections: Object.fromEntries(collections.map((name) => [name, {}])) } },
   })
-const plainUrl = () => `${url}?schema=${schema}`
+const plainUrl = () => `${url}?schema=${scratch.schema}`
 
-beforeEach(({ skip }) => {
-  skip('reason' in server, 'reason' in server ? server.reason : '')
-  schema = `t_${randomBytes(4).toString('hex')}`
+beforeEach(() => {
   pool = new HookedPool()
 })
-afterEach(async () => {
-  await pool?.inner.query(`DROP SCHEMA IF EXISTS ${schema} CASCADE`)
-  await pool?.end()
-})
+afterEach(() => pool?.end())
 
 describe('a page of the feed', () => {
   it('holds the documents of a collection that was declared while it was being read', async () => {
@@ -102,11 +96,11 @@ describe('what a process remembers of documents', () => {
 
 describe('what a process remembers of the fence', () => {
   it('does not keep it from committing under an epoch that it read meanwhile', async () => {
-    const mine = postgres(pool, { schema })
+    const mine = postgres(pool, { schema: scratch.schema })
     await using writer = await openStore(mine, { domains: { app: {} }, deadlineMs: 2_000 })
     const app = writer.domain('app')
     for (let n = 0; n < 20; n++) await app.log.append('s', { type: 't', data: n })
-    const other = postgres(url, { schema })
+    const other = postgres(url, { schema: scratch.schema })
     await other.open()
     const from = await other.fence('app')
     expect(await other.transition('app', from, { ...from, epoch: from.epoch + 1 })).toBe(true)

@@ -1,35 +1,22 @@
 /** Schedules in which a writer was once told something untrue on PostgreSQL. */
-import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import pg from 'pg'
-import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { isRefusal } from '../src/backend/postgres/error.ts'
 import { postgres } from '../src/backend/postgres/postgres.ts'
 import { append } from '../src/conformance/harness.ts'
 import { openStore, verifyDomain } from '../src/index.ts'
 import { vacantFence } from '../src/model/fence.ts'
+import { scratchForEach } from './server/scratch.ts'
 
-const server = inject('postgres')
-const url = 'url' in server ? server.url : ''
-let admin: pg.Client
-let schema: string
-
-beforeEach(async ({ skip }) => {
-  skip('reason' in server, 'reason' in server ? server.reason : '')
-  schema = `t_${randomBytes(4).toString('hex')}`
-  admin = new pg.Client(url)
-  await admin.connect()
-})
-afterEach(async () => {
-  await admin?.query(`DROP SCHEMA IF EXISTS "${schema}" CASCADE`)
-  await admin?.end()
-})
+const scratch = scratchForEach()
+const { url } = scratch
 
 const open = (deadlineMs = 10_000) =>
-  openStore(`${url}?schema=${schema}`, { domains: { app: {} }, deadlineMs })
+  openStore(`${url}?schema=${scratch.schema}`, { domains: { app: {} }, deadlineMs })
 const own = async (value: string) => {
-  await admin.query(`CREATE TABLE "${schema}".mine (x text PRIMARY KEY)`)
-  await admin.query(`INSERT INTO "${schema}".mine VALUES ($1)`, [value])
+  await scratch.admin.query(`CREATE TABLE "${scratch.schema}".mine (x text PRIMARY KEY)`)
+  await scratch.admin.query(`INSERT INTO "${scratch.schema}".mine VALUES ($1)`, [value])
 }
 
 describe('a table handler', () => {
@@ -44,8 +31,8 @@ describe('a table handler', () => {
       tx.tables<pg.PoolClient>((client) => {
         // Not awaited: the second is sent behind the handler, and fails.
         const second = client
-          .query(`INSERT INTO "${schema}".mine VALUES ('new')`)
-          .then(() => client.query(`INSERT INTO "${schema}".mine VALUES ('there')`))
+          .query(`INSERT INTO "${scratch.schema}".mine VALUES ('new')`)
+          .then(() => client.query(`INSERT INTO "${scratch.schema}".mine VALUES ('there')`))
         left = expect(second).rejects.toMatchObject({ code: '23505' })
       })
     })
@@ -76,8 +63,8 @@ describe('a commit within a transaction', () => {
       await using store = await open(how === 'aborted' ? 10_000 : 600)
       const app = store.domain('app')
       await app.log.append('s', { type: 't', data: 'first' })
-      await admin.query('BEGIN')
-      await admin.query(`SELECT 1 FROM "${schema}".underpin_fences FOR UPDATE`)
+      await scratch.admin.query('BEGIN')
+      await scratch.admin.query(`SELECT 1 FROM "${scratch.schema}".underpin_fences FOR UPDATE`)
       const client = new pg.Client(url)
       await client.connect()
       await client.query('BEGIN')
@@ -87,7 +74,7 @@ describe('a commit within a transaction', () => {
       await expect(told).rejects.toMatchObject({ code: 'unknown' })
       // It waits behind the statement that waits for the lock; what comes behind it is in no transaction.
       const ended = client.query('ROLLBACK')
-      await admin.query('COMMIT')
+      await scratch.admin.query('COMMIT')
       await ended
       await client.query('SELECT 1')
       await client.end()
@@ -103,7 +90,7 @@ describe('a commit within a transaction', () => {
       await each.query('BEGIN')
     }
     const lost = once(client, 'error')
-    await holder.query(`SELECT 1 FROM "${schema}".underpin_fences FOR UPDATE`)
+    await holder.query(`SELECT 1 FROM "${scratch.schema}".underpin_fences FOR UPDATE`)
     const told = store.domain('app').within(client).log.append('s', { type: 't', data: 1 })
     const refused = expect(told).rejects.toMatchObject({
       code: 'unavailable',
@@ -141,14 +128,14 @@ describe('a commit within a transaction', () => {
   async function endedAsItWaits(client: pg.Client): Promise<void> {
     const { processID } = client as unknown as { processID: number }
     const waiting = `SELECT FROM pg_stat_activity WHERE pid = ${processID} AND wait_event_type = 'Lock'`
-    await expect.poll(async () => (await admin.query(waiting)).rowCount).toBe(1)
-    await admin.query(`SELECT pg_terminate_backend(${processID})`)
+    await expect.poll(async () => (await scratch.admin.query(waiting)).rowCount).toBe(1)
+    await scratch.admin.query(`SELECT pg_terminate_backend(${processID})`)
   }
 })
 
 describe('a domain', () => {
   it('that was made anew elsewhere, up to the same head, takes nothing planned on what it was', async () => {
-    const [a, b] = [postgres(url, { schema }), postgres(url, { schema })]
+    const [a, b] = [postgres(url, { schema: scratch.schema }), postgres(url, { schema: scratch.schema })]
     await a.open()
     await b.open()
     const commit = (stream: string) => [{ at: 1, checks: [], writes: [append(stream)] }]
@@ -166,7 +153,7 @@ describe('a domain', () => {
   })
 
   it('tells the commits of a part that was written so, when a later part fails in any way', async () => {
-    const backend = postgres(url, { schema })
+    const backend = postgres(url, { schema: scratch.schema })
     await backend.open()
     await backend.transition('d', vacantFence, {
       ...vacantFence,
@@ -174,11 +161,11 @@ describe('a domain', () => {
       epoch: 1,
       incarnation: 'one',
     })
-    await admin.query(
-      `CREATE FUNCTION "${schema}".boom() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.stream = 'bad' THEN RAISE EXCEPTION 'boom' USING ERRCODE = 'P0001'; END IF; RETURN NEW; END $$`,
+    await scratch.admin.query(
+      `CREATE FUNCTION "${scratch.schema}".boom() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.stream = 'bad' THEN RAISE EXCEPTION 'boom' USING ERRCODE = 'P0001'; END IF; RETURN NEW; END $$`,
     )
-    await admin.query(
-      `CREATE TRIGGER boom BEFORE INSERT ON "${schema}".d__events FOR EACH ROW EXECUTE FUNCTION "${schema}".boom()`,
+    await scratch.admin.query(
+      `CREATE TRIGGER boom BEFORE INSERT ON "${scratch.schema}".d__events FOR EACH ROW EXECUTE FUNCTION "${scratch.schema}".boom()`,
     )
     const told = await backend.commit('d', 1, [
       { at: 1, checks: [], writes: [append('good')], tables: () => {} },

@@ -1,32 +1,19 @@
-import { randomBytes } from 'node:crypto'
 import pg from 'pg'
-import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { postgres } from '../src/backend/postgres/postgres.ts'
 import { isUnderpinError, openStore, verifyDomain } from '../src/index.ts'
 import { startPostgres } from './server/postgres.ts'
+import { scratchForEach } from './server/scratch.ts'
 
-const server = inject('postgres')
-const url = 'url' in server ? server.url : ''
-let admin: pg.Client
-let schema: string
-
-beforeEach(async ({ skip }) => {
-  skip('reason' in server, 'reason' in server ? server.reason : '')
-  schema = `t_${randomBytes(4).toString('hex')}`
-  admin = new pg.Client(url)
-  await admin.connect()
-})
-afterEach(async () => {
-  await admin?.query(`DROP SCHEMA IF EXISTS "${schema}" CASCADE`)
-  await admin?.end()
-})
+const scratch = scratchForEach()
+const { url } = scratch
 
 const withSetting = (setting: string) =>
-  `${url}?schema=${schema}&options=${encodeURIComponent(`-c ${setting}`)}`
+  `${url}?schema=${scratch.schema}&options=${encodeURIComponent(`-c ${setting}`)}`
 
 describe('a PostgreSQL session that ends under a commit', () => {
   it('loses no acknowledged event, doubles none, and leaves no call unsettled', async () => {
-    const store = await openStore(`${url}?schema=${schema}&application_name=${schema}`, {
+    const store = await openStore(`${url}?schema=${scratch.schema}&application_name=${scratch.schema}`, {
       domains: { app: {} },
     })
     const app = store.domain('app')
@@ -47,9 +34,9 @@ describe('a PostgreSQL session that ends under a commit', () => {
     for (let round = 0; round < 40; round++) {
       const before = acknowledged.length
       while (acknowledged.length < before + 20) await new Promise((resolve) => setImmediate(resolve))
-      const { rows } = await admin.query(
+      const { rows } = await scratch.admin.query(
         'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1',
-        [schema],
+        [scratch.schema],
       )
       killed += rows.length
     }
@@ -116,13 +103,13 @@ describe('a PostgreSQL server', () => {
         code: 'unsupported',
         hint: `ALTER ROLE … SET ${setting.split('=')[0]} = ${setting.startsWith('extra') ? '1' : 'on'}`,
       })
-      const { rows } = await admin.query('SELECT to_regnamespace($1) AS found', [schema])
+      const { rows } = await scratch.admin.query('SELECT to_regnamespace($1) AS found', [scratch.schema])
       expect(rows[0].found).toBeNull()
     },
   )
 
   it('is asked for all of its settings at once, and for no DDL when all is current', async () => {
-    await (await openStore(`${url}?schema=${schema}`, { domains: {} })).close()
+    await (await openStore(`${url}?schema=${scratch.schema}`, { domains: {} })).close()
     const asked: string[] = []
     const pool = new pg.Pool({ connectionString: url })
     const watched = {
@@ -133,7 +120,7 @@ describe('a PostgreSQL server', () => {
       connect: () => Promise.reject(new Error('no transaction is needed')),
       end: () => pool.end(),
     }
-    const backend = postgres(watched as never, { schema, prepare: false })
+    const backend = postgres(watched as never, { schema: scratch.schema, prepare: false })
     await backend.open()
     await backend.close()
     await pool.end()
@@ -155,10 +142,10 @@ describe('a search path', () => {
   let hostile: string
 
   beforeEach(async () => {
-    hostile = `${schema}_hostile`
-    await admin.query(`CREATE SCHEMA ${hostile}`)
+    hostile = `${scratch.schema}_hostile`
+    await scratch.admin.query(`CREATE SCHEMA ${hostile}`)
   })
-  afterEach(() => admin.query(`DROP SCHEMA ${hostile} CASCADE`))
+  afterEach(() => scratch.admin.query(`DROP SCHEMA ${hostile} CASCADE`))
 
   it.each([
     ['function', 'unnest', "FUNCTION $.unnest(text[]) RETURNS SETOF text LANGUAGE sql AS 'SELECT ''other'''"],
@@ -168,7 +155,7 @@ describe('a search path', () => {
     ['collation', 'C', 'COLLATION $."C" FROM pg_catalog."en_US"'],
   ])('with a %s named %s before PostgreSQL’s own is refused by name', async (kind, name, sql) => {
     const made = sql.replaceAll('$', hostile).replace('"en_US"', '"ucs_basic"')
-    await admin.query(`CREATE ${made}`)
+    await scratch.admin.query(`CREATE ${made}`)
     const opened = openStore(withPath(`${hostile},pg_catalog`), { domains: { app: {} } })
     await expect(opened).rejects.toMatchObject({
       code: 'unsupported',
@@ -178,7 +165,7 @@ describe('a search path', () => {
   })
 
   it('with a function behind PostgreSQL’s own that fits the types better is refused as well', async () => {
-    await admin.query(
+    await scratch.admin.query(
       `CREATE FUNCTION ${hostile}.unnest(text[]) RETURNS SETOF text LANGUAGE sql AS 'SELECT ''other'''`,
     )
     await expect(openStore(withPath(hostile), { domains: {} })).rejects.toMatchObject({ code: 'unsupported' })
@@ -196,7 +183,7 @@ describe('a search path', () => {
       "FUNCTION $.max($.mood) RETURNS text LANGUAGE sql AS 'SELECT ''other'''",
       "FUNCTION $.current_setting(text) RETURNS text LANGUAGE sql AS 'SELECT ''other'''",
     ])
-      await admin.query(`CREATE ${sql.replaceAll('$', hostile)}`)
+      await scratch.admin.query(`CREATE ${sql.replaceAll('$', hostile)}`)
     const store = await openStore(withPath(`${hostile},pg_catalog`), {
       domains: {
         app: { collections: { things: { fields: { n: 'number' }, indexes: { by_n: { fields: ['n'] } } } } },
@@ -211,7 +198,7 @@ describe('a search path', () => {
     const [backend] = store.backends.values()
     expect(await verifyDomain(backend as never, 'app')).toMatchObject({ isSound: true, events: 1 })
     await store.close()
-    const { rows } = await admin.query(`SELECT count(*)::int AS n FROM ${hostile}.underpin_fences`)
+    const { rows } = await scratch.admin.query(`SELECT count(*)::int AS n FROM ${hostile}.underpin_fences`)
     expect(rows[0].n).toBe(0)
   })
 })
@@ -225,17 +212,17 @@ describe('a URL', () => {
 
 describe('a schema', () => {
   it('may have any name that PostgreSQL takes, and no longer one', async () => {
-    const odd = `${schema} "quoted" Größe`
+    const odd = `${scratch.schema} "quoted" Größe`
     const store = await openStore(postgres(url, { schema: odd }), { domains: { app: {} } })
     await store.domain('app').log.append('s', { type: 't', data: 1 })
     await store.close()
-    await admin.query(`DROP SCHEMA "${odd.replaceAll('"', '""')}" CASCADE`)
+    await scratch.admin.query(`DROP SCHEMA "${odd.replaceAll('"', '""')}" CASCADE`)
     expect(() => postgres(url, { schema: 'ü'.repeat(32) })).toThrow(/64 bytes/)
   })
 
   it('is migrated once by processes that start together', async () => {
     const opening = Array.from({ length: 5 }, () =>
-      openStore(`${url}?schema=${schema}`, { domains: { app: { collections: { things: {} } } } }),
+      openStore(`${url}?schema=${scratch.schema}`, { domains: { app: { collections: { things: {} } } } }),
     )
     const stores = await Promise.all(opening)
     expect(await stores[0]?.domain('app').head()).toBe(1)
@@ -246,9 +233,9 @@ describe('a schema', () => {
 describe('a PostgreSQL pool', () => {
   it('is shared by two backends, whose prepared statements do not get into each other’s way', async () => {
     const pool = new pg.Pool({ connectionString: url, max: 1 })
-    const second = `${schema}_b`
+    const second = `${scratch.schema}_b`
     const [a, b] = [
-      await openStore(postgres(pool, { schema }), { domains: { app: {} } }),
+      await openStore(postgres(pool, { schema: scratch.schema }), { domains: { app: {} } }),
       await openStore(postgres(pool, { schema: second }), { domains: { app: {} } }),
     ]
     for (let n = 1; n <= 3; n++)
@@ -257,6 +244,6 @@ describe('a PostgreSQL pool', () => {
     await a.close()
     await b.close()
     await pool.end()
-    await admin.query(`DROP SCHEMA ${second} CASCADE`)
+    await scratch.admin.query(`DROP SCHEMA ${second} CASCADE`)
   })
 })
