@@ -2,7 +2,8 @@
  * The way of a domain's calls to the backend that holds authority. The fence records of the backends say which one
  * that is, and nothing else does: a call that was refused as `fenced` looks again and goes where authority is now.
  */
-import type { Backend, CallOptions, Found } from './backend/backend.ts'
+import { type Authority, AuthorityReads } from './authority-reads.ts'
+import type { Backend, CallOptions } from './backend/backend.ts'
 import { type Clock, sleep } from './clock.ts'
 import { isUnderpinError, UnderpinError } from './error.ts'
 import {
@@ -14,10 +15,10 @@ import {
 } from './facet/port.ts'
 import { definitionsCollection, isPartOf, mergeDefinitions } from './model/collection.ts'
 import type { Commit, Outcome } from './model/commit.ts'
-import type { Document, DocumentKey } from './model/document.ts'
-import { type Fence, vacantFence } from './model/fence.ts'
+import type { Document } from './model/document.ts'
+import { vacantFence } from './model/fence.ts'
 import type { Limits } from './model/limit.ts'
-import type { Cursor, Page, Query, Range, Served } from './model/page.ts'
+import type { Cursor, Page } from './model/page.ts'
 import type { Position } from './model/position.ts'
 import { decodeValue, encodeValue } from './model/value.ts'
 import { WithinRoute } from './within-route.ts'
@@ -30,12 +31,7 @@ export interface RouteOptions {
   readonly events?: EventCodec
 }
 
-export interface Authority {
-  readonly backend: Backend
-  readonly epoch: number
-}
-
-export class Route implements Port {
+export class Route extends AuthorityReads implements Port {
   readonly domain: string
   readonly events: EventCodec
   readonly clock: Clock
@@ -46,6 +42,7 @@ export class Route implements Port {
   #authority: Authority | undefined
 
   constructor(domain: string, candidates: readonly Backend[], options: RouteOptions) {
+    super()
     const { clock, limits, deadlineMs, events = plainEvents } = options
     this.domain = domain
     this.events = events
@@ -147,39 +144,10 @@ export class Route implements Port {
         if (this.#authority === authority) this.#authority = undefined
       }
     }
-    const [outcome] = await this.#withAuthority(options, ({ backend, epoch }) =>
+    const [outcome] = await this.withAuthority(options, ({ backend, epoch }) =>
       backend.commit(this.domain, epoch, [commit], options),
     )
     return outcome as Outcome
-  }
-
-  read(stream: string, range: Range, options?: CallOptions) {
-    return this.#read(options, (backend) => backend.read(this.domain, stream, range, options))
-  }
-
-  get(keys: readonly DocumentKey[], options?: CallOptions): Promise<Found> {
-    return this.#read(options, (backend) => backend.get(this.domain, keys, options))
-  }
-
-  scan(query: Query, options?: CallOptions) {
-    return this.#read(options, (backend) => backend.scan(this.domain, query, options))
-  }
-
-  changes(after: Position, limit: number, options?: CallOptions) {
-    return this.#read(options, (backend) => backend.changes(this.domain, after, limit, options))
-  }
-
-  async head(options?: CallOptions): Promise<Position> {
-    return (await this.fence(options)).head
-  }
-
-  /** The fence under which the domain accepts commits now. */
-  async fence(options?: CallOptions): Promise<Fence> {
-    return this.#withAuthority(options, async ({ backend, epoch }) => {
-      const fence = await backend.fence(this.domain, options)
-      if (fence.role !== 'authority' || fence.epoch !== epoch) throw moved(this.domain)
-      return fence
-    })
   }
 
   async *watch(signal: AbortSignal): AsyncGenerator<Position> {
@@ -190,19 +158,7 @@ export class Route implements Port {
     }
   }
 
-  /** A read counts only if it was served by the backend that holds authority, under its epoch. */
-  #read<R extends Served>(
-    options: CallOptions | undefined,
-    call: (backend: Backend) => Promise<R>,
-  ): Promise<R> {
-    return this.#withAuthority(options, async ({ backend, epoch }) => {
-      const result = await call(backend)
-      if (result.role !== 'authority' || result.epoch !== epoch) throw moved(this.domain)
-      return result
-    })
-  }
-
-  async #withAuthority<R>(
+  protected async withAuthority<R>(
     options: CallOptions | undefined,
     call: (authority: Authority) => Promise<R>,
   ): Promise<R> {
@@ -271,11 +227,4 @@ export class Route implements Port {
     } while (after !== null)
     return stored
   }
-}
-
-function moved(domain: string): UnderpinError {
-  return new UnderpinError(
-    'fenced',
-    `Domain ${domain} is held by another backend or under another epoch by now`,
-  )
 }

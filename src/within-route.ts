@@ -2,16 +2,15 @@
  * The way of a domain's calls through a transaction that the caller holds. Authority is looked for through that same
  * transaction, because its client may be the only connection there is; and what is found is not told to the store.
  */
-import type { Backend, CallOptions, Found } from './backend/backend.ts'
+import { type Authority, AuthorityReads } from './authority-reads.ts'
+import type { Backend, CallOptions } from './backend/backend.ts'
 import { isUnderpinError, UnderpinError } from './error.ts'
 import type { OwnCollections, Port } from './facet/port.ts'
 import type { Commit, Outcome } from './model/commit.ts'
-import type { DocumentKey } from './model/document.ts'
-import type { Query, Range, Served } from './model/page.ts'
 import type { Position } from './model/position.ts'
-import type { Authority, Route } from './route.ts'
+import type { Route } from './route.ts'
 
-export class WithinRoute implements Port {
+export class WithinRoute extends AuthorityReads implements Port {
   readonly #route: Route
   readonly #candidates: readonly Backend[]
   /** Each candidate as it is within the transaction; those that cannot be are left out. */
@@ -20,6 +19,7 @@ export class WithinRoute implements Port {
 
   /** Fails with `unsupported` if no candidate can commit in a caller's transaction, with a `TypeError` if the client holds none. */
   constructor(route: Route, candidates: readonly Backend[], client: unknown) {
+    super()
     this.#route = route
     this.#candidates = candidates
     const able = candidates.filter(({ supports }) => supports.transactions)
@@ -53,31 +53,10 @@ export class WithinRoute implements Port {
   }
 
   async commit(commit: Commit, options?: CallOptions): Promise<Outcome> {
-    const [outcome] = await this.#withAuthority(options, (backend, epoch) =>
+    const [outcome] = await this.withAuthority(options, ({ backend, epoch }) =>
       backend.commit(this.domain, epoch, [commit], options),
     )
     return outcome as Outcome
-  }
-
-  read(stream: string, range: Range, options?: CallOptions) {
-    return this.#read(options, (backend) => backend.read(this.domain, stream, range, options))
-  }
-
-  get(keys: readonly DocumentKey[], options?: CallOptions): Promise<Found> {
-    return this.#read(options, (backend) => backend.get(this.domain, keys, options))
-  }
-
-  scan(query: Query, options?: CallOptions) {
-    return this.#read(options, (backend) => backend.scan(this.domain, query, options))
-  }
-
-  changes(after: Position, limit: number, options?: CallOptions) {
-    return this.#read(options, (backend) => backend.changes(this.domain, after, limit, options))
-  }
-
-  async head(options?: CallOptions): Promise<Position> {
-    const { head } = await this.#read(options, (backend) => backend.fence(this.domain, options))
-    return head
   }
 
   /** Not here: a declaration stands or falls alone, and this transaction may be undone. */
@@ -102,35 +81,20 @@ export class WithinRoute implements Port {
     })
   }
 
-  #read<R extends Pick<Served, 'role' | 'epoch'>>(
-    options: CallOptions | undefined,
-    call: (backend: Backend) => Promise<R>,
-  ): Promise<R> {
-    return this.#withAuthority(options, async (backend, epoch) => {
-      const result = await call(backend)
-      if (result.role === 'authority' && result.epoch === epoch) return result
-      throw new UnderpinError(
-        'fenced',
-        `Domain ${this.domain} is held by another backend or under another epoch`,
-      )
-    })
-  }
-
   /** Looks again once: what the transaction sees does not change while it waits. */
-  async #withAuthority<R>(
+  protected async withAuthority<R>(
     options: CallOptions | undefined,
-    call: (backend: Backend, epoch: number) => Promise<R>,
+    call: (authority: Authority) => Promise<R>,
   ): Promise<R> {
     const known = this.#authority
     if (known !== undefined) {
       try {
-        return await call(this.#of(known.backend), known.epoch)
+        return await call(this.#of(known))
       } catch (error) {
         if (!isUnderpinError(error, 'fenced')) throw error
       }
     }
-    const { backend, epoch } = await this.#find(options)
-    return call(this.#of(backend), epoch)
+    return call(this.#of(await this.#find(options)))
   }
 
   async #find(options: CallOptions | undefined): Promise<Authority> {
@@ -150,10 +114,11 @@ export class WithinRoute implements Port {
     )
   }
 
-  #of(backend: Backend): Backend {
+  /** Who holds authority, as it is within the transaction. */
+  #of({ backend, epoch }: Authority): Authority {
     const within = this.#within.get(backend)
     if (within === undefined) throw unsupported(this.domain, backend)
-    return within
+    return { backend: within, epoch }
   }
 }
 
