@@ -32,12 +32,14 @@ const eventTypes: readonly ElementType[] = [
 ]
 const documentTypes: readonly ElementType[] = ['bigint', 'text', 'bigint', 'bigint', 'bigint', 'text', 'text']
 
-/** Characters of a group's token, and tokens that the fence's row keeps. */
-const tokenLength = 8
+/** Of a group: random bytes, and the characters of base64url that are made of them. */
+const tokenBytes = 6
+const tokenLength = (tokenBytes / 3) * 4
+/** Tokens that the fence's row keeps. */
 const recentTokens = 32
 
 export function newToken(): string {
-  return randomBytes(6).toString('base64url').slice(0, tokenLength)
+  return randomBytes(tokenBytes).toString('base64url')
 }
 
 /** True if it was written; false if the fence is not what the plan was made for. `changes`: those not copied before. */
