@@ -3,34 +3,58 @@ import pg from 'pg'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { postgres } from '../src/backend/postgres/postgres.ts'
 import { openStore, verifyDomain } from '../src/index.ts'
+import { FakeClock, idle, watchOutcome } from './fake-clock.ts'
 import { scratchForEach } from './server/scratch.ts'
 
 const scratch = scratchForEach()
 const { url } = scratch
 let pool: HookedPool
 
-/** A pool that does something once, before or behind a statement that contains a text. */
+interface Hook {
+  readonly when: 'before' | 'behind'
+  readonly text: string
+  readonly run: () => Promise<void>
+}
+
+/** A pool that does something once, before or behind a statement that contains a text; hooks are taken in their order. */
 class HookedPool {
   readonly inner = new pg.Pool({ connectionString: url })
-  #hook: { when: 'before' | 'behind'; text: string; run: () => Promise<void> } | undefined
+  readonly #hooks: Hook[] = []
 
-  once(when: 'before' | 'behind', text: string, run: () => Promise<void>): void {
-    this.#hook = { when, text, run }
+  once(when: Hook['when'], text: string, run: Hook['run']): void {
+    this.#hooks.push({ when, text, run })
+  }
+
+  /** Keeps one statement without an answer, from when it is `sent` until `answer` is called. */
+  hold(text: string): { readonly sent: Promise<void>; answer(): void } {
+    let answer = () => {}
+    const answered = new Promise<void>((resolve) => {
+      answer = resolve
+    })
+    const sent = new Promise<void>((resolve) => {
+      this.once('before', text, () => {
+        resolve()
+        return answered
+      })
+    })
+    return { sent, answer }
   }
 
   get isDone(): boolean {
-    return this.#hook === undefined
+    return this.#hooks.length === 0
   }
 
   async query(config: object): Promise<{ rows: unknown[][] }> {
-    const hook = this.#hook
-    const isHit = hook !== undefined && (config as { text: string }).text.includes(hook.text)
-    if (!isHit) return this.inner.query(config as never) as never
-    this.#hook = undefined
-    if (hook.when === 'before') await hook.run()
+    const hook = this.#take((config as { text: string }).text)
+    if (hook?.when === 'before') await hook.run()
     const result = await this.inner.query(config as never)
-    if (hook.when === 'behind') await hook.run()
+    if (hook?.when === 'behind') await hook.run()
     return result as never
+  }
+
+  #take(text: string): Hook | undefined {
+    const at = this.#hooks.findIndex((hook) => text.includes(hook.text))
+    return at === -1 ? undefined : this.#hooks.splice(at, 1)[0]
   }
 
   connect(done: (error: Error | undefined, client: never) => void): void {
@@ -108,5 +132,59 @@ describe('what a process remembers of the fence', () => {
     expect(await app.log.seq('s')).toBe(20)
     await app.log.append('s', { type: 't', data: 'under the new epoch' })
     expect(await app.log.seq('s')).toBe(21)
+  })
+})
+
+describe('a get on PostgreSQL', () => {
+  const [ofOne, ofSeveral] = ['d.id = $2', 'd.id = ANY']
+  const slowMs = 1_001
+
+  async function openThings() {
+    const clock = new FakeClock()
+    const target = postgres(pool, { schema: scratch.schema, clock })
+    const store = await openStore(target, { domains: { app: { collections: { things: {} } } } })
+    const things = store.domain('app').documents('things')
+    await things.put('a', 1)
+    const value = async () => (await things.get('a'))?.value
+    return { clock, value, [Symbol.asyncDispose]: () => store.close() }
+  }
+
+  it('is not held up by two statements that get no answer', async () => {
+    await using opened = await openThings()
+    const { clock, value } = opened
+    const silent = [pool.hold(ofOne), pool.hold(ofOne)]
+    const unanswered = [value(), value()]
+    await Promise.all(silent.map(({ sent }) => sent))
+    // While they may only be busy it waits, and goes together with the next.
+    const waiting = value()
+    await clock.advance(slowMs)
+    pool.once('before', ofSeveral, async () => {})
+    expect(await Promise.all([waiting, value()])).toEqual([1, 1])
+    expect(pool.isDone).toBe(true)
+    for (const { answer } of silent) answer()
+    expect(await Promise.all(unanswered)).toEqual([1, 1])
+  })
+
+  it('waits when eight statements get no answer, until one of them does', async () => {
+    await using opened = await openThings()
+    const { clock, value } = opened
+    const silent = Array.from({ length: 8 }, () => pool.hold(ofOne))
+    const unanswered: Promise<unknown>[] = []
+    for (const { sent } of silent) {
+      unanswered.push(value())
+      await sent
+      await clock.advance(slowMs)
+    }
+    const ninth = pool.hold(ofOne)
+    const outcome = watchOutcome(ninth.sent)
+    const waiting = value()
+    await idle()
+    expect(outcome.state).toBe('pending')
+    silent[3]?.answer()
+    await ninth.sent
+    ninth.answer()
+    expect(await waiting).toBe(1)
+    for (const { answer } of silent) answer()
+    expect(await Promise.all(unanswered)).toEqual(silent.map(() => 1))
   })
 })
