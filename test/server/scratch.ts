@@ -15,19 +15,26 @@ export interface Scratch {
 /** For the top of a test file, whose tests run one after another. What it gives is that of the test under way. */
 export function scratchForEach(): Scratch {
   const server = inject('postgres')
-  const url = 'url' in server ? server.url : ''
-  const scratch = { url } as { -readonly [K in keyof Scratch]: Scratch[K] }
+  const scratch = { url: 'url' in server ? server.url : '' } as Scratch
   beforeEach(async ({ skip }) => {
     if ('reason' in server) skip(server.reason)
-    scratch.schema = `t_${randomBytes(4).toString('hex')}`
-    scratch.admin = new pg.Client(url)
-    await scratch.admin.connect()
-    return () => clear(scratch)
+    const opened = await openScratch(scratch.url)
+    Object.assign(scratch, opened)
+    return () => opened[Symbol.asyncDispose]()
   })
   return scratch
 }
 
-async function clear({ schema, admin }: Scratch): Promise<void> {
-  await admin.query(`DROP SCHEMA IF EXISTS "${schema}" CASCADE`)
-  await admin.end()
+/** For a test that runs beside others of its file. */
+export async function openScratch(url: string): Promise<Scratch & AsyncDisposable> {
+  const schema = `t_${randomBytes(4).toString('hex')}`
+  const admin = new pg.Client(url)
+  await admin.connect()
+  return {
+    ...{ url, schema, admin },
+    async [Symbol.asyncDispose]() {
+      await admin.query(`DROP SCHEMA IF EXISTS "${schema}" CASCADE`)
+      await admin.end()
+    },
+  }
 }
