@@ -50,6 +50,7 @@ export class FaultProxy {
   readonly #struck = new Set<Link>()
   #fault: Fault | undefined
   #late: { readonly link: Link; readonly bytes: Buffer; requestsSince: number } | undefined
+  #silence: { readonly text: string; readonly isLost: boolean; readonly begin: () => void } | undefined
 
   private constructor(server: Server, target: URL) {
     this.#server = server
@@ -77,6 +78,16 @@ export class FaultProxy {
     this.requests = 0
     this.hasStruck = false
     this.isDelivered = false
+  }
+
+  /**
+   * From the next request on that contains a text, its connection is silent: no answer is forwarded, and no later
+   * request, and nothing is closed. Lost, the request does not reach the server either. Resolves when it begins.
+   */
+  silence(text: string, { isLost }: { isLost: boolean }): Promise<void> {
+    return new Promise((begin) => {
+      this.#silence = { text, isLost, begin }
+    })
   }
 
   /** Ends the fault: delivers what is late, closes what was struck, and waits until the server is done with it. */
@@ -127,6 +138,14 @@ export class FaultProxy {
   async #request(link: Link, bytes: Buffer): Promise<void> {
     if (this.#isDark || this.#struck.has(link)) return
     this.requests++
+    if (this.#silence !== undefined && bytes.includes(this.#silence.text)) {
+      const { isLost, begin } = this.#silence
+      this.#silence = undefined
+      this.#struck.add(link)
+      if (!isLost) link.server.write(bytes)
+      begin()
+      return
+    }
     const fault = this.#fault
     if (fault?.kind === 'late') {
       if (!this.hasStruck && this.requests === fault.request) {
