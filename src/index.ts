@@ -13,6 +13,7 @@ export {
 export { type DocumentPage, Documents, type ListOptions } from './facet/documents.ts'
 export { Domain } from './facet/domain.ts'
 export type { AppendOptions, CommitOptions, CommitResult, DeleteOptions, PutOptions } from './facet/draft.ts'
+export { type EventCodec, storedEvents } from './facet/event/codec.ts'
 export type { FeedItem, FeedOptions, FeedPage } from './facet/feed.ts'
 export { type EventPage, Log, type ReadOptions } from './facet/log.ts'
 export type { Schema } from './facet/schema.ts'

@@ -6,13 +6,8 @@ import { type Authority, AuthorityReads } from './authority-reads.ts'
 import type { Backend, CallOptions } from './backend/backend.ts'
 import { type Clock, sleep } from './clock.ts'
 import { isUnderpinError, UnderpinError } from './error.ts'
-import {
-  type DeclaredCollection,
-  type EventCodec,
-  type OwnCollections,
-  type Port,
-  plainEvents,
-} from './facet/port.ts'
+import { type EventCodec, plainEvents } from './facet/event/codec.ts'
+import type { DeclaredCollection, OwnCollections, Port } from './facet/port.ts'
 import { definitionsCollection, isPartOf, mergeDefinitions } from './model/collection.ts'
 import type { Commit, Outcome } from './model/commit.ts'
 import type { Document } from './model/document.ts'

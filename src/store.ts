@@ -4,6 +4,7 @@ import { type Clock, systemClock } from './clock.ts'
 import { UnderpinError } from './error.ts'
 import { type CollectionsOf, type DomainOptions, declare, type EventsOf } from './facet/definition.ts'
 import { Domain } from './facet/domain.ts'
+import { plainEvents } from './facet/event/codec.ts'
 import { checkName } from './model/key.ts'
 import { limits as commonLimits, type Limits } from './model/limit.ts'
 import { openBackend } from './open.ts'
@@ -120,7 +121,12 @@ export class Store<D extends Domains> {
         `Domain ${name} is placed on the backend ${JSON.stringify(options.backend)}, which is not among ${[...this.#backends.keys()].join(', ')}`,
       )
     const limits = tightest(candidates)
-    const route = new Route(name, candidates, { clock: this.#clock, limits, deadlineMs: this.#deadlineMs })
+    const route = new Route(name, candidates, {
+      clock: this.#clock,
+      limits,
+      deadlineMs: this.#deadlineMs,
+      events: options.events?.codec ?? plainEvents,
+    })
     if (mayCreate) await route.create(on)
     else if (!(await route.exists()))
       throw new UnderpinError('invalid', `There is no domain ${JSON.stringify(name)} here`, {

@@ -2,7 +2,8 @@
 import type { SyncBackend } from './backend/backend.ts'
 import type { Clock } from './clock.ts'
 import { isUnderpinError, UnderpinError } from './error.ts'
-import { type DeclaredCollection, type EventCodec, plainEvents, type SyncPort } from './facet/port.ts'
+import { type EventCodec, plainEvents } from './facet/event/codec.ts'
+import type { DeclaredCollection, SyncPort } from './facet/port.ts'
 import type { DocumentExpectation } from './model/check.ts'
 import {
   type CollectionDefinition,
@@ -21,7 +22,7 @@ import type { RouteOptions } from './route.ts'
 
 export class SyncRoute implements SyncPort {
   readonly domain: string
-  readonly events: EventCodec = plainEvents
+  readonly events: EventCodec
   readonly clock: Clock
   readonly limits: Limits
   readonly #deadlineMs: number
@@ -29,8 +30,10 @@ export class SyncRoute implements SyncPort {
   readonly #collections = new Map<string, DeclaredCollection>()
   #epoch = 0
 
-  constructor(domain: string, backend: SyncBackend, { clock, limits, deadlineMs }: RouteOptions) {
+  constructor(domain: string, backend: SyncBackend, options: RouteOptions) {
+    const { clock, limits, deadlineMs, events = plainEvents } = options
     this.domain = domain
+    this.events = events
     this.clock = clock
     this.limits = limits
     this.#deadlineMs = deadlineMs

@@ -5,6 +5,7 @@ import { sqlite } from './backend/sqlite/sqlite.ts'
 import { systemClock } from './clock.ts'
 import { UnderpinError } from './error.ts'
 import { type CollectionsOf, declare, type EventsOf } from './facet/definition.ts'
+import { plainEvents } from './facet/event/codec.ts'
 import { SyncDomain } from './facet/sync-domain.ts'
 import { checkName } from './model/key.ts'
 import { limits } from './model/limit.ts'
@@ -38,9 +39,14 @@ export function openStoreSync<const D extends Domains>(
   const verbs = validateSync(backend.sync, limitsOf(backend), backend.supports.tables)
   verbs.open()
   const domains = new Map<string, SyncDomain>()
-  for (const [name, { collections = {} }] of Object.entries(options.domains)) {
+  for (const [name, { collections = {}, events }] of Object.entries(options.domains)) {
     checkName(name, 'The domain', limits)
-    const route = new SyncRoute(name, verbs, { clock, deadlineMs, limits: limitsOf(backend) })
+    const route = new SyncRoute(name, verbs, {
+      clock,
+      deadlineMs,
+      limits: limitsOf(backend),
+      events: events?.codec ?? plainEvents,
+    })
     route.prepare(
       new Map(
         Object.entries(collections).map(

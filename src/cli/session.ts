@@ -2,7 +2,7 @@
 import { existsSync, statSync } from 'node:fs'
 import { inspectPostgres } from '../backend/postgres/postgres.ts'
 import type { Backend, Domain, DomainOptions, Store } from '../index.ts'
-import { openStore, UnderpinError } from '../index.ts'
+import { openStore, storedEvents, UnderpinError } from '../index.ts'
 import type { OutputFlags } from './output.ts'
 
 /** The flags that all commands share. */
@@ -59,10 +59,10 @@ export class Session {
     return this.#flags.domain === undefined ? this.backend.domains() : [await this.domainName()]
   }
 
-  /** The domain, opened with its stored collections and those declared here. */
+  /** The domain, opened with its stored collections and those declared here; its events as they are stored. */
   async domain(collections: NonNullable<DomainOptions['collections']> = {}): Promise<Domain> {
     const name = await this.domainName()
-    await this.#store.add(name, { collections }, false)
+    await this.#store.add(name, { collections, events: { codec: storedEvents } }, false)
     return this.#store.domain(name) as unknown as Domain
   }
 

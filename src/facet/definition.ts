@@ -1,11 +1,12 @@
 /** What an application declares: domains, their events and their collections. */
 import { type CollectionDefinition, checkDefinition, type FieldType } from '../model/collection.ts'
+import type { EventCodec } from './event/codec.ts'
 import type { DeclaredCollection } from './port.ts'
 import type { Schema } from './schema.ts'
 import type { NewEvent } from './shape.ts'
 import type { Collections } from './transaction.ts'
 
-declare const type: unique symbol
+export declare const type: unique symbol
 
 /** A declared collection. Made with {@link collection}, which gives its documents their type. */
 export interface CollectionOptions<T> {
@@ -26,8 +27,10 @@ export interface IndexOptions {
   readonly where?: Readonly<Record<string, string | number | boolean>>
 }
 
-/** The events of a domain, for the types. Made with {@link events}. */
+/** The events of a domain: for the types alone ({@link events}), or with their definitions ({@link defineEvents}). */
 export interface EventTypes<E extends NewEvent> {
+  /** How they are written and read; as they are, if left out. */
+  readonly codec?: EventCodec
   readonly [type]?: E
 }
 

@@ -71,7 +71,7 @@ export class Documents<T> {
    */
   put(id: string, value: T, options: PutOptions & CommitOptions & CallOptions = {}): Promise<CommitResult> {
     return settle(async () => {
-      const draft = new Draft(this.#port.limits)
+      const draft = new Draft(this.#port)
       const { schema } = this.#collection
       const parsed =
         schema === undefined ? value : await parseWith(schema, value, `Document ${JSON.stringify(id)}`)
@@ -83,7 +83,7 @@ export class Documents<T> {
   /** Deletes a document, or notes that it is deleted if it never was there. */
   delete(id: string, options: DeleteOptions & CommitOptions & CallOptions = {}): Promise<CommitResult> {
     return settle(() => {
-      const draft = new Draft(this.#port.limits)
+      const draft = new Draft(this.#port)
       draft.delete(this.#name, id, options)
       return send(this.#port, draft, options)
     })
@@ -141,7 +141,7 @@ export class Documents<T> {
     const until = this.#port.clock.now()
     const query: Query = { collection: this.#name, by: 'expiry', until, backwards: false, limit, after: null }
     const { items } = await this.#port.scan(query, options)
-    const draft = new Draft(this.#port.limits)
+    const draft = new Draft(this.#port)
     for (const { id } of items) draft.delete(this.#name, id, { expect: 'absent' })
     if (items.length === 0) return 0
     try {

@@ -8,7 +8,8 @@ import { checksumOf } from '../model/digest.ts'
 import { checkId, quote } from '../model/key.ts'
 import type { Limits } from '../model/limit.ts'
 import { encodeValue } from '../model/value.ts'
-import type { DeclaredCollection } from './port.ts'
+import { type EventCodec, isOwnStream } from './event/codec.ts'
+import type { DeclaredCollection, Port } from './port.ts'
 import type { NewEvent } from './shape.ts'
 
 export interface AppendOptions {
@@ -55,10 +56,12 @@ export class Draft {
   /** Whether the writes were made from what was read: then a retry with the same id may well ask for others. */
   dependsOnReads = false
   readonly #limits: Limits
+  readonly #events: EventCodec
   #tables: TableHandler | undefined
 
-  constructor(limits: Limits) {
+  constructor({ limits, events }: Pick<Port, 'limits' | 'events'>) {
     this.#limits = limits
+    this.#events = events
   }
 
   /** Nothing is taken any more: what came later would be lost without a word. */
@@ -74,9 +77,8 @@ export class Draft {
   append(stream: string, events: NewEvent | readonly NewEvent[], options: AppendOptions = {}): void {
     this.#refuseOver()
     if (expectsSomething(options)) this.checks.push({ kind: 'stream', stream, expect: options.expect })
-    for (const { type, data, meta } of Array.isArray(events)
-      ? (events as readonly NewEvent[])
-      : [events as NewEvent]) {
+    for (const event of Array.isArray(events) ? (events as readonly NewEvent[]) : [events as NewEvent]) {
+      const { type, data, meta } = isOwnStream(stream) ? event : this.#events.encode(event)
       const metaText = meta === undefined ? null : encodeValue(meta, this.#limits)
       this.writes.push({
         kind: 'append',

@@ -2,11 +2,12 @@
 import type { CallOptions } from '../backend/backend.ts'
 import { UnderpinError } from '../error.ts'
 import type { Change } from '../model/change.ts'
-import type { Event } from '../model/event.ts'
+import type { Document, Tombstone } from '../model/document.ts'
 import { quote } from '../model/key.ts'
 import type { Page } from '../model/page.ts'
 import type { Position } from '../model/position.ts'
 import { decodeValue } from '../model/value.ts'
+import type { EventCodec } from './event/codec.ts'
 import type { Port } from './port.ts'
 import type { NewEvent, StoredEvent } from './shape.ts'
 
@@ -53,7 +54,7 @@ export async function readFeed<E extends NewEvent>(
   checkAfter(after)
   const page = await port.changes(after, limit, options)
   refuseBeyond(after, page.head)
-  return toFeedPage(page)
+  return toFeedPage(port.events, page)
 }
 
 /** A position that was read back from somewhere and is none would otherwise skip everything, silently. */
@@ -91,7 +92,7 @@ export async function* follow<E extends NewEvent>(
       const page = await port.changes(position, limit)
       for (const change of page.items) {
         if (signal.aborted) return
-        yield toFeedItem<E>(change)
+        yield* toFeedItems<E>(port.events, change)
       }
       position = page.next
       isBehind = page.next < page.head
@@ -99,14 +100,28 @@ export async function* follow<E extends NewEvent>(
   }
 }
 
-export function toFeedPage<E extends NewEvent>(page: Page<Change, Position>): FeedPage<E> {
-  return { items: page.items.map((change) => toFeedItem<E>(change)), next: page.next, head: page.head }
+export function toFeedPage<E extends NewEvent>(
+  codec: EventCodec,
+  { items, next, head }: Page<Change, Position>,
+): FeedPage<E> {
+  const seen: FeedItem<E>[] = []
+  for (const change of items) for (const item of toFeedItems<E>(codec, change)) seen.push(item)
+  return { items: seen, next, head }
 }
 
-function toFeedItem<E extends NewEvent>(change: Change): FeedItem<E> {
+/** What the application sees of a change: of an event, what its definition makes of it. */
+export function toFeedItems<E extends NewEvent>(codec: EventCodec, change: Change): readonly FeedItem<E>[] {
+  if (change.kind !== 'event') return [toDocumentItem(change)]
+  return codec.decode(change).map(toEventItem) as FeedItem<E>[]
+}
+
+/** Field by field, because it is done for every event. */
+function toEventItem({ stream, seq, type, data, meta, at, position }: StoredEvent): FeedItem {
+  return { kind: 'event', stream, seq, type, data, meta, at, position }
+}
+
+function toDocumentItem(change: Document | Tombstone): FeedItem<never> {
   switch (change.kind) {
-    case 'event':
-      return toEventItem<E>(change)
     case 'document': {
       const { collection, id, data, expiresAt, at, position } = change
       return {
@@ -124,18 +139,4 @@ function toFeedItem<E extends NewEvent>(change: Change): FeedItem<E> {
       return { kind: 'tombstone', collection, id, at, position }
     }
   }
-}
-
-function toEventItem<E extends NewEvent>({
-  stream,
-  seq,
-  type,
-  data,
-  meta,
-  at,
-  position,
-}: Event): FeedItem<E> {
-  const decodedMeta = meta === null ? undefined : decodeValue(meta)
-  const item = { kind: 'event', stream, seq, type, data: decodeValue(data), meta: decodedMeta, at, position }
-  return item as FeedItem<E>
 }

@@ -1,10 +1,12 @@
 /** The log facet: streams of events. */
 import type { CallOptions } from '../backend/backend.ts'
-import type { Range } from '../model/page.ts'
+import type { Event } from '../model/event.ts'
+import type { Page, Range } from '../model/page.ts'
 import { type AppendOptions, type CommitOptions, type CommitResult, Draft } from './draft.ts'
+import { decodeEvents, type EventCodec } from './event/codec.ts'
 import type { Port, SyncPort } from './port.ts'
 import { send, sendSync } from './send.ts'
-import { type NewEvent, type StoredEvent, toStoredEvent } from './shape.ts'
+import type { NewEvent, StoredEvent } from './shape.ts'
 
 export interface ReadOptions {
   /** Only events with a higher seq. */
@@ -13,7 +15,7 @@ export interface ReadOptions {
   readonly before?: number
   /** Highest seq first. */
   readonly backwards?: boolean
-  /** At most so many; 1,000 if left out. */
+  /** At most so many stored events; 1,000 if left out. */
   readonly limit?: number
 }
 
@@ -42,7 +44,7 @@ export class Log<E extends NewEvent = NewEvent> {
     options: AppendOptions & CommitOptions & CallOptions = {},
   ): Promise<CommitResult> {
     return settle(() => {
-      const draft = new Draft(this.#port.limits)
+      const draft = new Draft(this.#port)
       draft.append(stream, events, options)
       return send(this.#port, draft, options)
     })
@@ -50,13 +52,7 @@ export class Log<E extends NewEvent = NewEvent> {
 
   /** One page of a stream, in order of seq. Fails with `damaged` if a record is not what was written. */
   async read(stream: string, options: ReadOptions & CallOptions = {}): Promise<EventPage<E>> {
-    const range = toRange(options)
-    const page = await this.#port.read(stream, range, options)
-    return toEventPage(
-      page.items.map((event) => toStoredEvent<E>(event)),
-      page.next,
-      range,
-    )
+    return (await this.#read(stream, options)).page
   }
 
   /** All events of a stream from `after` on, page by page. */
@@ -64,15 +60,20 @@ export class Log<E extends NewEvent = NewEvent> {
     let left = options.limit ?? Number.POSITIVE_INFINITY
     let next: (ReadOptions & CallOptions) | undefined = options
     while (next !== undefined && left > 0) {
-      const page: EventPage<E> = await this.read(stream, {
+      const { page, count }: Read<E> = await this.#read(stream, {
         ...options,
         ...next,
         limit: Math.min(left, 1_000),
       })
       yield* page.events
-      left -= page.events.length
+      left -= count
       next = page.next
     }
+  }
+
+  async #read(stream: string, options: ReadOptions & CallOptions): Promise<Read<E>> {
+    const range = toRange(options)
+    return toRead<E>(this.#port.events, await this.#port.read(stream, range, options), range)
   }
 
   /** The last seq of a stream; 0 if it is empty. */
@@ -95,30 +96,33 @@ export class SyncLog<E extends NewEvent = NewEvent> {
     events: E | readonly E[],
     options: AppendOptions & CommitOptions = {},
   ): CommitResult {
-    const draft = new Draft(this.#port.limits)
+    const draft = new Draft(this.#port)
     draft.append(stream, events, options)
     return sendSync(this.#port, draft, options)
   }
 
   read(stream: string, options: ReadOptions = {}): EventPage<E> {
-    const range = toRange(options)
-    const page = this.#port.read(stream, range)
-    return toEventPage(
-      page.items.map((event) => toStoredEvent<E>(event)),
-      page.next,
-      range,
-    )
+    return this.#read(stream, options).page
   }
 
   *events(stream: string, options: ReadOptions = {}): Generator<StoredEvent<E>> {
     let left = options.limit ?? Number.POSITIVE_INFINITY
     let next: ReadOptions | undefined = options
     while (next !== undefined && left > 0) {
-      const page: EventPage<E> = this.read(stream, { ...options, ...next, limit: Math.min(left, 1_000) })
+      const { page, count }: Read<E> = this.#read(stream, {
+        ...options,
+        ...next,
+        limit: Math.min(left, 1_000),
+      })
       yield* page.events
-      left -= page.events.length
+      left -= count
       next = page.next
     }
+  }
+
+  #read(stream: string, options: ReadOptions): Read<E> {
+    const range = toRange(options)
+    return toRead<E>(this.#port.events, this.#port.read(stream, range), range)
   }
 
   seq(stream: string): number {
@@ -133,6 +137,20 @@ function toRange({
   limit = 1_000,
 }: ReadOptions): Range {
   return { after, before, backwards, limit }
+}
+
+/** A page, and how many stored events it was made of: a limit counts those. */
+interface Read<E extends NewEvent> {
+  readonly page: EventPage<E>
+  readonly count: number
+}
+
+function toRead<E extends NewEvent>(
+  codec: EventCodec,
+  { items, next }: Page<Event, number | null>,
+  range: Range,
+): Read<E> {
+  return { page: toEventPage(decodeEvents<E>(codec, items, range), next, range), count: items.length }
 }
 
 function toEventPage<E extends NewEvent>(

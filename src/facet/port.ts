@@ -9,8 +9,8 @@ import type { Event } from '../model/event.ts'
 import type { Limits } from '../model/limit.ts'
 import type { Cursor, Page, Query, Range } from '../model/page.ts'
 import type { Position } from '../model/position.ts'
+import type { EventCodec } from './event/codec.ts'
 import type { Schema } from './schema.ts'
-import { type NewEvent, type StoredEvent, toStoredEvent } from './shape.ts'
 
 /** A collection as the application declared it. */
 export interface DeclaredCollection {
@@ -20,20 +20,6 @@ export interface DeclaredCollection {
 
 /** Collections that a facet keeps its state in, by name (`$…`). */
 export type OwnCollections = Readonly<Record<string, CollectionDefinition>>
-
-/** How the events of a domain are written and read. */
-export interface EventCodec {
-  /** What is stored of an event that the application appends; `invalid` if it does not fit its definition. */
-  encode(event: NewEvent): NewEvent
-  /** What the application sees of a stored event: usually one event, by its upcasters also several or none. */
-  decode(event: Event): readonly StoredEvent[]
-}
-
-/** Events as they are, without definitions. */
-export const plainEvents: EventCodec = {
-  encode: (event) => event,
-  decode: (event) => [toStoredEvent(event)],
-}
 
 interface Setting {
   readonly domain: string

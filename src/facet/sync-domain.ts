@@ -43,7 +43,7 @@ export class SyncDomain<E extends NewEvent = NewEvent, C extends Collections = C
     work: ((transaction: SyncTransaction<E, C>) => R) & NotAsync<R>,
     options: CommitOptions = {},
   ): CommitResult & { readonly value: R } {
-    const draft = new Draft(this.#port.limits)
+    const draft = new Draft(this.#port)
     const value = work(new SyncTransaction<E, C>(this.#port, draft))
     draft.end()
     if (typeof (value as PromiseLike<unknown> | undefined)?.then === 'function') {
@@ -58,7 +58,7 @@ export class SyncDomain<E extends NewEvent = NewEvent, C extends Collections = C
     checkAfter(after)
     const page = this.#port.changes(after, limit)
     refuseBeyond(after, page.head)
-    return toFeedPage(page)
+    return toFeedPage(this.#port.events, page)
   }
 
   head(): Position {
@@ -83,14 +83,14 @@ export class SyncDocuments<T> {
   }
 
   put(id: string, value: T, options: PutOptions & CommitOptions = {}): CommitResult {
-    const draft = new Draft(this.#port.limits)
+    const draft = new Draft(this.#port)
     const parsed = parseWithSync(this.#collection.schema, value, `Document ${JSON.stringify(id)}`)
     draft.put(this.#name, this.#collection, id, parsed, options)
     return sendSync(this.#port, draft, options)
   }
 
   delete(id: string, options: DeleteOptions & CommitOptions = {}): CommitResult {
-    const draft = new Draft(this.#port.limits)
+    const draft = new Draft(this.#port)
     draft.delete(this.#name, id, options)
     return sendSync(this.#port, draft, options)
   }

@@ -12,16 +12,11 @@ import {
   Draft,
   type PutOptions,
 } from './draft.ts'
+import { decodeEvents } from './event/codec.ts'
 import type { Port } from './port.ts'
 import { parseWithSync } from './schema.ts'
 import { recall, send } from './send.ts'
-import {
-  type NewEvent,
-  type StoredDocument,
-  type StoredEvent,
-  toStoredDocument,
-  toStoredEvent,
-} from './shape.ts'
+import { type NewEvent, type StoredDocument, type StoredEvent, toStoredDocument } from './shape.ts'
 
 export interface TransactionOptions extends CommitOptions, CallOptions {
   /** How often the callback is run again when something it read was changed meanwhile; 10 if left out. */
@@ -57,7 +52,7 @@ export async function transact<E extends NewEvent, C extends Collections, R>(
     if (before !== undefined) return { ...before, isReplay: true, value: undefined }
   }
   for (let retriesLeft = options.retries ?? 10; ; retriesLeft--) {
-    const draft = new Draft(port.limits)
+    const draft = new Draft(port)
     const reads: Reads = new Map()
     const value = await run(work, new Transaction<E, C>(port, options, draft, reads), draft)
     try {
@@ -143,16 +138,18 @@ export class Transaction<E extends NewEvent = NewEvent, C extends Collections = 
   /** All events of a stream; the commit depends on its last seq. */
   async read(stream: string): Promise<readonly StoredEvent<E>[]> {
     const events: StoredEvent<E>[] = []
+    let last = 0
     for (let after: number | null = 0; after !== null; ) {
       const page = await this.#port.read(
         stream,
         { after, before: Number.POSITIVE_INFINITY, backwards: false, limit: 1_000 },
         this.#options,
       )
-      events.push(...page.items.map((event) => toStoredEvent<E>(event)))
+      events.push(...decodeEvents<E>(this.#port.events, page.items))
+      last = page.items.at(-1)?.seq ?? last
       after = page.next
     }
-    this.#depend(stream, { kind: 'stream', stream, expect: events.length })
+    this.#depend(stream, { kind: 'stream', stream, expect: last })
     return events
   }
 
