@@ -1,4 +1,5 @@
 /** A store behind a fault proxy of its own, in a schema of its own, and the look at it past the proxy. */
+import { expect } from 'vitest'
 import { PostgresBackend } from '../../src/backend/postgres/postgres.ts'
 import { type Backend, collection, isUnderpinError, openStore, verifyDomain } from '../../src/index.ts'
 import type { Change } from '../../src/model/change.ts'
@@ -167,10 +168,22 @@ export class Site {
 
   /** A write of nothing: comes after all that the store has under way in the domain. */
   async #touch(domain: Operation['domain']): Promise<void> {
-    if (domain === 'app') await this.patient.backend.commit('app', 1, [{ at: 1, writes: [], checks: [] }])
-    if (domain !== 'copy') return
+    const { backend } = this.patient
+    if (domain === 'app') await backend.commit('app', 1, [{ at: 1, writes: [], checks: [] }])
+    if (domain === 'copy') await this.#touchCopy()
+    if (domain !== 'turn') return
+    const fence = await this.#direct.fence('turn')
+    expect(await backend.transition('turn', { ...fence, incarnation: 'nobody' }, fence)).toBe(false)
+  }
+
+  /** A page that ends before what came meanwhile is refused; then once more, from there. */
+  async #touchCopy(): Promise<void> {
     const { head } = await this.#direct.fence('copy')
-    await this.patient.backend.apply('copy', 1, { items: [], next: head, epoch: 1, role: 'authority', head })
+    const page: FollowerPage = { items: [], next: head, epoch: 1, role: 'authority', head }
+    await this.patient.backend.apply('copy', 1, page).catch((error: unknown) => {
+      if (!isUnderpinError(error, 'invalid')) throw error
+      return this.#touchCopy()
+    })
   }
 }
 
