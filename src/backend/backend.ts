@@ -3,13 +3,12 @@
  * retries, no deadlines, no batching; those are wrappers. It keeps the laws of the design (docs/laws.md); the
  * conformance suite `underpin/conformance` proves that it does.
  */
-import type { Change } from '../model/change.ts'
 import type { Commit, Outcome } from '../model/commit.ts'
 import type { Document, DocumentKey, Tombstone } from '../model/document.ts'
 import type { Event } from '../model/event.ts'
 import type { Fence } from '../model/fence.ts'
 import type { Limits } from '../model/limit.ts'
-import type { Cursor, Page, Query, Range, Served } from '../model/page.ts'
+import type { Cursor, FeedPart, Page, Query, Range, Served } from '../model/page.ts'
 import type { Position } from '../model/position.ts'
 
 /** What a backend can do, as data. What it cannot is refused with `unsupported`. */
@@ -50,6 +49,7 @@ interface Verbs {
   /**
    * A group of independent commits, in order: one round trip, one sync. Each has its own outcome: a failed check in
    * one never fails its neighbours. Fails as a whole with `fenced` if the backend does not hold authority under `epoch`.
+   * A put into `$collections` declares a collection, one into `$truncated` removes the events that it says.
    */
   commit(domain: string, epoch: number, commits: readonly Commit[]): readonly Outcome[]
   /** Events of a stream; `next` is the seq to go on after (backwards: before), or null at the end. */
@@ -58,12 +58,12 @@ interface Verbs {
   /** Documents without tombstones; expired ones included. */
   scan(domain: string, query: Query): Page<Document, Cursor | null>
   /**
-   * The feed: all changes after a position that are not superseded. `next` is the position to go on after; the reader
+   * The feed: all changes after a position that were not superseded or truncated. `next` is the position to go on after; the reader
    * is at the end when `next === head`. A page never splits a commit, so it may hold more than `limit`.
    */
-  changes(domain: string, after: Position, limit: number): Page<Change, Position>
+  changes(domain: string, after: Position, limit: number): FeedPart
   /** A follower takes a page of the feed, verbatim; its head becomes `page.next`. `fenced` if it is no follower of this epoch. */
-  apply(domain: string, epoch: number, page: Page<Change, Position>): void
+  apply(domain: string, epoch: number, page: FeedPart): void
   /**
    * Compare-and-set of the fence, the only way a role or an epoch changes; waits for commits in flight. False if the
    * fence is not `from`. Head and digest stay, except that a copy which becomes `prepared` starts empty.

@@ -19,6 +19,7 @@ import {
   type Cursor,
   decodeCursor,
   encodeCursor,
+  type FeedPart,
   type Page,
   type Place,
   type Query,
@@ -26,11 +27,13 @@ import {
   type Served,
 } from '../model/page.ts'
 import type { Position } from '../model/position.ts'
+import { type Below, streamsWithoutStart, truncationsCollection } from '../model/truncation.ts'
 import { decodeValue } from '../model/value.ts'
 import type { Found } from './backend.ts'
 import { Ordered } from './ordered.ts'
 import { declaredIn, type Plan } from './plan.ts'
 import type { Held, View } from './stage.ts'
+import { Stream } from './stream.ts'
 
 type Rights = Omit<Fence, 'head' | 'digest'>
 
@@ -41,7 +44,7 @@ export class DomainState implements View {
   rights: Rights = vacantFence
   /** By position - 1: undefined where a later change superseded the one there. */
   #feed: (Change | undefined)[] = []
-  readonly #streams = new Map<string, Event[]>()
+  readonly #streams = new Map<string, Stream>()
   readonly #collections = new Map<string, CollectionState>()
 
   constructor() {
@@ -49,7 +52,11 @@ export class DomainState implements View {
   }
 
   seq(stream: string): number {
-    return this.#streams.get(stream)?.length ?? 0
+    return this.#streams.get(stream)?.last ?? 0
+  }
+
+  below(stream: string, seq: number): Below {
+    return this.#streams.get(stream)?.below(seq) ?? { first: 0, sum: emptyDigest }
   }
 
   document(collection: string, id: string): Held | undefined {
@@ -84,6 +91,9 @@ export class DomainState implements View {
         this.#collections.set(change.collection, new CollectionState(plainCollection))
     for (const { collection, id } of plan.evicted) this.#drop(this.#collection(collection), id)
     for (const change of plan.changes) this.#install(change)
+    for (const { stream, before } of plan.removed)
+      for (const { position } of this.#streams.get(stream)?.truncate(before) ?? [])
+        this.#feed[position - 1] = undefined
     while (this.#feed.length < plan.head) this.#feed.push(undefined)
     this.head = plan.head
     this.digest = plan.digest
@@ -101,16 +111,9 @@ export class DomainState implements View {
     })
   }
 
-  read(stream: string, { after, before, backwards, limit }: Range): Page<Event, number | null> {
-    const events = this.#streams.get(stream) ?? []
-    const low = Math.max(after, 0)
-    const high = Math.min(before - 1, events.length)
-    const items = backwards
-      ? events.slice(Math.max(high - limit, low), Math.max(high, low)).reverse()
-      : events.slice(low, Math.min(high, low + limit))
-    const last = items.at(-1)?.seq
-    const isEnd = last === undefined || (backwards ? last <= low + 1 : last >= high)
-    return { items: items.map(verifyChange), next: isEnd ? null : last, ...this.#served() }
+  read(stream: string, range: Range): Page<Event, number | null> {
+    const { items, next } = this.#streams.get(stream)?.read(range) ?? { items: [], next: null }
+    return { items: items.map(verifyChange), next, ...this.#served() }
   }
 
   get(keys: readonly DocumentKey[]): Found {
@@ -126,7 +129,7 @@ export class DomainState implements View {
     return { items: items.map(verifyChange), next, ...this.#served() }
   }
 
-  changes(after: Position, limit: number): Page<Change, Position> {
+  changes(after: Position, limit: number): FeedPart {
     const items: Change[] = []
     let position = after
     while (position < this.#feed.length) {
@@ -138,13 +141,22 @@ export class DomainState implements View {
       position++
     }
     const isEnd = position >= this.#feed.length
-    return { items, next: isEnd ? this.head : (items.at(-1)?.position ?? position), ...this.#served() }
+    const next = isEnd ? this.head : (items.at(-1)?.position ?? position)
+    return { items, next, truncations: this.#truncationsOf(items, next), ...this.#served() }
+  }
+
+  /** Those behind a part of the feed, of the streams in it. */
+  #truncationsOf(items: readonly Change[], next: Position): readonly Document[] {
+    const records = this.#collections.get(truncationsCollection)?.records
+    if (records === undefined) return []
+    const found = streamsWithoutStart(items).map((stream) => records.get(stream))
+    return found.filter((record) => record?.kind === 'document' && record.position > next) as Document[]
   }
 
   /** Replaces a stored record as it is, checksum and all: how a test plants damage. */
   plant(change: Change): void {
     this.#feed[change.position - 1] = change
-    if (change.kind === 'event') (this.#streams.get(change.stream) as Event[])[change.seq - 1] = change
+    if (change.kind === 'event') this.#streams.get(change.stream)?.replace(change)
     else this.#collection(change.collection).set(change)
   }
 
@@ -165,7 +177,7 @@ export class DomainState implements View {
     Object.freeze(change)
     if (change.kind === 'event') {
       const events = this.#streams.get(change.stream)
-      if (events === undefined) this.#streams.set(change.stream, [change])
+      if (events === undefined) this.#streams.set(change.stream, new Stream([change]))
       else events.push(change)
     } else {
       const collection = this.#collection(change.collection)

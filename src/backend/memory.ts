@@ -2,12 +2,13 @@
 import { UnderpinError } from '../error.ts'
 import type { Change } from '../model/change.ts'
 import { type Fence, sameFence, vacantFence } from '../model/fence.ts'
-import type { Page } from '../model/page.ts'
+import type { FeedPart } from '../model/page.ts'
 import type { Position } from '../model/position.ts'
 import { EmbeddedBackend } from './async.ts'
 import type { Supports, SyncBackend } from './backend.ts'
 import { DomainState } from './domain-state.ts'
-import { checkAuthority, checkFollower, inParts, planApply, planCommits } from './plan.ts'
+import { checkAuthority, checkFollower, inParts, planCommits } from './plan.ts'
+import { planApply } from './plan-apply.ts'
 
 /** Keeps domains in the memory of this process: for tests, caches, and state that may be lost. */
 export function memory(): MemoryBackend {
@@ -77,11 +78,11 @@ class MemoryVerbs implements SyncBackend {
     return this.#state(domain).scan(query)
   }
 
-  changes(domain: string, after: Position, limit: number): Page<Change, Position> {
+  changes(domain: string, after: Position, limit: number): FeedPart {
     return this.#state(domain).changes(after, limit)
   }
 
-  apply(domain: string, epoch: number, page: Page<Change, Position>): void {
+  apply(domain: string, epoch: number, page: FeedPart): void {
     const state = this.#state(domain)
     checkFollower(domain, state.rights, epoch)
     state.install(planApply(state, state, page))

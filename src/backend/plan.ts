@@ -3,13 +3,12 @@
  * seqs given, checksums and the digest summed. Pure: a backend looks things up for it and then writes what it says.
  */
 import { UnderpinError } from '../error.ts'
-import { type Change, verifyChange, type Write } from '../model/change.ts'
+import type { Change, Write } from '../model/change.ts'
 import { type Check, documentIs, type FailedCheck, streamIs } from '../model/check.ts'
 import {
   type CollectionDefinition,
   definitionsCollection,
   type FieldValue,
-  plainCollection,
   uniqueKey,
 } from '../model/collection.ts'
 import type { Commit, Committed, Outcome } from '../model/commit.ts'
@@ -23,10 +22,11 @@ import {
 } from '../model/document.ts'
 import { eventChecksum } from '../model/event.ts'
 import type { Fence } from '../model/fence.ts'
-import type { Page } from '../model/page.ts'
 import type { Position } from '../model/position.ts'
+import { truncationsCollection } from '../model/truncation.ts'
 import { decodeValue } from '../model/value.ts'
 import { type Held, holderKey, Stage, type View } from './stage.ts'
+import { judgeTruncation, type Removed } from './truncate.ts'
 
 export interface Plan {
   readonly outcomes: readonly Outcome[]
@@ -34,6 +34,8 @@ export interface Plan {
   readonly changes: readonly Change[]
   /** Documents that a follower must drop without a trace, before the changes: older state in the way of a unique index. */
   readonly evicted: readonly { readonly collection: string; readonly id: string }[]
+  /** Streams whose events below a seq are to be removed. */
+  readonly removed: readonly Removed[]
   readonly head: Position
   readonly digest: DigestSum
   /** The seqs and documents that the changes leave, for caches. */
@@ -57,11 +59,12 @@ export function planCommits(view: View, base: Base, commits: readonly Commit[]):
   const digest = base.digest.copy()
   for (const checksum of group.superseded) digest.subtract(checksum)
   for (const { checksum } of group.changes) digest.add(checksum)
-  const { changes, stage } = group
+  const { changes, removed, stage } = group
   return {
     outcomes,
     changes,
     evicted: [],
+    removed,
     head: base.head + changes.length,
     digest,
     stage,
@@ -69,9 +72,9 @@ export function planCommits(view: View, base: Base, commits: readonly Commit[]):
 }
 
 /**
- * Parts a group where a commit declares a collection or has a table handler. Such a commit stands alone: what comes
- * behind a declaration must be judged by indexes that are not there yet, and what a handler undoes must be the
- * transaction of its own commit. What fails behind the first part is the outcome of its own commits only.
+ * Parts a group where a commit declares a collection, truncates a stream or has a table handler. Such a commit stands
+ * alone: what comes behind a declaration must be judged by indexes that are not there yet, what a truncation removes
+ * must have been written, and what a handler undoes must be the transaction of its own commit. What fails behind the first part is the outcome of its own commits only.
  */
 export function inParts(
   commits: readonly Commit[],
@@ -123,17 +126,25 @@ function partsOf(commits: readonly Commit[]): readonly (readonly Commit[])[] {
 }
 
 function standsAlone(commit: Commit): boolean {
-  return commit.tables !== undefined || declares(commit)
+  return commit.tables !== undefined || changesIn(commit) !== undefined
 }
 
-function declares({ writes }: Commit): boolean {
-  return writes.some((write) => write.kind !== 'append' && write.collection === definitionsCollection)
+/** The collection, if the commit writes into one that backends interpret. */
+function changesIn({ writes }: Commit): string | undefined {
+  for (const write of writes)
+    if (
+      write.kind !== 'append' &&
+      (write.collection === definitionsCollection || write.collection === truncationsCollection)
+    )
+      return write.collection
+  return undefined
 }
 
 /** The commits of a group so far. */
 class Group {
   readonly changes: Change[] = []
   readonly superseded: Checksum[] = []
+  readonly removed: Removed[] = []
   readonly stage: Stage
   readonly #head: Position
 
@@ -143,11 +154,13 @@ class Group {
   }
 
   plan(commit: Commit): Outcome {
-    if (declares(commit) && !commit.writes.every(isDeclaration)) return { kind: 'refused', error: mixed() }
+    const interpreted = changesIn(commit)
+    if (interpreted !== undefined && !commit.writes.every((write) => isPutInto(write, interpreted)))
+      return { kind: 'refused', error: mixed(interpreted) }
     const failed = this.#judge(commit)
     if (failed !== undefined) return { kind: 'failed', failed }
     if (!this.#mayFailHalfway(commit)) return new Attempt(this, this.stage, this.#head, commit).run()
-    const [changes, superseded] = [this.changes.length, this.superseded.length]
+    const [changes, superseded, removed] = [this.changes.length, this.superseded.length, this.removed.length]
     const attempt = new Attempt(this, new Stage(this.stage), this.#head, commit)
     const outcome = attempt.run()
     if (outcome.kind === 'committed') {
@@ -155,6 +168,7 @@ class Group {
     } else {
       this.changes.length = changes
       this.superseded.length = superseded
+      this.removed.length = removed
     }
     return outcome
   }
@@ -170,26 +184,27 @@ class Group {
   }
 
   /** Whether a write of the commit can be refused after others were planned: such a commit gets a stage of its own. */
-  #mayFailHalfway({ writes }: Commit): boolean {
-    for (const write of writes) {
+  #mayFailHalfway(commit: Commit): boolean {
+    for (const write of commit.writes) {
       if (write.kind === 'append') continue
       const definition = this.stage.definition(write.collection)
-      if (definition === undefined || write.collection === definitionsCollection) return true
+      if (definition === undefined || changesIn(commit) !== undefined) return true
       for (const name in definition.indexes) if (definition.indexes[name]?.unique) return true
     }
     return false
   }
 }
 
-function isDeclaration(write: Write): boolean {
-  return write.kind === 'put' && write.collection === definitionsCollection
+function isPutInto(write: Write, collection: string): boolean {
+  return write.kind === 'put' && write.collection === collection
 }
 
-function mixed(): UnderpinError {
-  return new UnderpinError(
-    'invalid',
-    'A commit that declares a collection can do nothing else, and a declaration cannot be deleted',
-  )
+function mixed(collection: string): UnderpinError {
+  const what =
+    collection === definitionsCollection
+      ? 'declares a collection can do nothing else, and a declaration cannot be deleted'
+      : 'truncates streams can do nothing else, and a truncation cannot be deleted'
+  return new UnderpinError('invalid', `A commit that ${what}`)
 }
 
 function judge(stage: Stage, check: Check, at: number): FailedCheck | undefined {
@@ -246,8 +261,21 @@ class Attempt {
     }
     const definition = this.stage.definition(write.collection)
     if (definition === undefined) return undeclared(write.collection)
-    if (write.kind === 'delete') this.#delete(write.collection, write.id)
-    else this.#put(write, definition)
+    if (write.kind === 'delete') {
+      this.#delete(write.collection, write.id)
+      return undefined
+    }
+    const refusal = write.collection === truncationsCollection ? this.#truncate(write) : undefined
+    if (refusal === undefined) this.#put(write, definition)
+    return refusal
+  }
+
+  #truncate(write: Write & { kind: 'put' }): UnderpinError | undefined {
+    const { removed, superseded } = this.#group
+    const judged = judgeTruncation(this.stage, removed, write)
+    if (judged instanceof UnderpinError) return judged
+    removed.push(judged)
+    superseded.push(judged.sum)
     return undefined
   }
 
@@ -342,65 +370,7 @@ class Attempt {
   }
 }
 
-/** Plans a page of the feed for a follower: verbatim, each record's checksum verified. */
-export function planApply(view: View, base: Base, page: Page<Change, Position>): Plan {
-  const stage = new Stage(view)
-  // A definition that was changed stands in the feed behind documents that were put under the one before.
-  for (const change of page.items) if (change.kind === 'document') stage.declare(change)
-  const digest = base.digest.copy()
-  const evicted: { collection: string; id: string }[] = []
-  let last = base.head
-  for (const change of page.items) {
-    if (change.position <= last)
-      throw new UnderpinError(
-        'invalid',
-        `The page does not continue this copy: position ${change.position} after ${last}`,
-      )
-    last = verifyChange(change).position
-    digest.add(change.checksum)
-    if (change.kind === 'event') {
-      if (change.seq !== stage.seq(change.stream) + 1)
-        throw new UnderpinError(
-          'invalid',
-          `The page leaves out events of stream ${change.stream} before ${change.seq}`,
-        )
-      stage.setSeq(change.stream, change.seq)
-      continue
-    }
-    const { collection, id, position, checksum } = change
-    // Declared again behind this page: a plain collection until then.
-    const definition = stage.definition(collection) ?? plainCollection
-    const before = stage.document(collection, id)
-    if (before !== undefined) digest.subtract(before.checksum)
-    const keys: string[] = []
-    for (const [index, key] of change.kind === 'document' ? uniqueKeysOf(definition, change.data) : []) {
-      const holder = stage.holder(collection, index, key)
-      const held = holder === undefined || holder === id ? undefined : stage.document(collection, holder)
-      if (holder !== undefined && held !== undefined) {
-        digest.subtract(held.checksum)
-        stage.setDocument(collection, holder, null, [])
-        evicted.push({ collection, id: holder })
-      }
-      keys.push(holderKey(collection, index, key))
-    }
-    const isTombstone = change.kind === 'tombstone'
-    stage.setDocument(
-      collection,
-      id,
-      { position, checksum, expiresAt: isTombstone ? null : change.expiresAt, isTombstone },
-      keys,
-    )
-    if (!isTombstone) stage.declare(change)
-  }
-  if (page.next < last)
-    throw new UnderpinError(
-      'invalid',
-      `The page ends at position ${page.next}, before its last record at ${last}`,
-    )
-  return { outcomes: [], changes: page.items, evicted, head: page.next, digest, stage }
-}
-
-function uniqueKeysOf(
+export function uniqueKeysOf(
   definition: CollectionDefinition,
   data: Parameters<typeof decodeValue>[0],
 ): [string, FieldValue[]][] {

@@ -3,6 +3,7 @@ import { type CollectionDefinition, definitionsCollection, type FieldValue } fro
 import type { Checksum } from '../model/digest.ts'
 import type { Document } from '../model/document.ts'
 import type { Position } from '../model/position.ts'
+import type { Below } from '../model/truncation.ts'
 import { decodeValue } from '../model/value.ts'
 
 /** What is known of a document or tombstone without its content. */
@@ -19,6 +20,8 @@ export interface View {
   seq(stream: string): number
   document(collection: string, id: string): Held | undefined
   definition(collection: string): CollectionDefinition | undefined
+  /** What a stream holds below a seq: asked for only where a stream is truncated. */
+  below(stream: string, seq: number): Below
   /** The document that holds a key of a unique index. */
   holder(collection: string, index: string, key: readonly FieldValue[]): string | undefined
 }
@@ -55,6 +58,11 @@ export class Stage implements View {
   setSeq(stream: string, seq: number): void {
     this.#seqs ??= new Map()
     this.#seqs.set(stream, seq)
+  }
+
+  /** Of what is written already: no commit that truncates does anything else, and it stands alone. */
+  below(stream: string, seq: number): Below {
+    return this.#below.below(stream, seq)
   }
 
   document(collection: string, id: string): Held | undefined {

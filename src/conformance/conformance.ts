@@ -9,6 +9,7 @@ import { Context, type Law, type Subject } from './harness.ts'
 import { lifetimeLaws } from './lifetime-laws.ts'
 import { readLaws } from './read-laws.ts'
 import { storeLaws } from './store-laws.ts'
+import { truncationLaws } from './truncation-laws.ts'
 
 export type { Law, Subject } from './harness.ts'
 
@@ -19,6 +20,7 @@ export const laws: readonly Law[] = [
   ...feedLaws,
   ...lifetimeLaws,
   ...storeLaws,
+  ...truncationLaws,
 ].sort((a, b) => a.law - b.law)
 
 /** What came of one law. */

@@ -1,6 +1,8 @@
 /** Pages: how reads are asked for and answered. */
 import { UnderpinError } from '../error.ts'
+import type { Change } from './change.ts'
 import type { FieldValue } from './collection.ts'
+import type { Document } from './document.ts'
 import type { Role } from './fence.ts'
 import type { Position } from './position.ts'
 
@@ -15,6 +17,15 @@ export interface Served {
 export interface Page<T, Next> extends Served {
   readonly items: readonly T[]
   readonly next: Next
+}
+
+/** A part of the feed. */
+export interface FeedPart extends Page<Change, Position> {
+  /**
+   * Truncations that stand behind this part in the feed, of streams that it has events of: they say why it lacks some.
+   * A follower accepts no other gap.
+   */
+  readonly truncations?: readonly Document[]
 }
 
 /** A part of a stream. */

@@ -2,12 +2,14 @@
 import type { Backend, SyncBackend } from '../../src/backend/backend.ts'
 import { memory } from '../../src/backend/memory.ts'
 import type { Subject } from '../../src/conformance/conformance.ts'
+import { isUnderpinError } from '../../src/error.ts'
 import type { Change } from '../../src/model/change.ts'
 import { commitsCollection } from '../../src/model/collection.ts'
 import type { Commit } from '../../src/model/commit.ts'
 import { DigestSum, emptyDigest } from '../../src/model/digest.ts'
 import type { Document, Tombstone } from '../../src/model/document.ts'
 import { decodeCursor, encodeCursor } from '../../src/model/page.ts'
+import { truncationsCollection } from '../../src/model/truncation.ts'
 import type { JsonText } from '../../src/model/value.ts'
 import { Forward } from '../../src/wrapper/forward.ts'
 
@@ -327,6 +329,46 @@ class HeadBehind extends Forward {
   }
 }
 
+class HidesTruncations extends Forward {
+  override async changes(...call: Parameters<Backend['changes']>) {
+    return { ...(await this.inner.changes(...call)), truncations: [] }
+  }
+}
+
+/** A page that was refused is taken for applied. */
+class TakesAnyGap extends Forward {
+  override async apply(...call: Parameters<Backend['apply']>) {
+    await this.inner.apply(...call).catch((error: unknown) => {
+      if (!isUnderpinError(error, 'invalid')) throw error
+    })
+  }
+}
+
+class RemovesOneMore extends Forward {
+  override async commit(...[domain, epoch, commits]: Commits) {
+    const raised = each(commits, ({ writes }) => ({
+      writes: writes.map((write) => {
+        if (write.kind !== 'put' || write.collection !== truncationsCollection) return write
+        return { ...write, data: write.data.replace(/[0-9]+/, (n) => String(Number(n) + 1)) as JsonText }
+      }),
+    }))
+    return this.inner.commit(domain, epoch, raised)
+  }
+}
+
+class TruncatesNothing extends Forward {
+  override async commit(...[domain, epoch, commits]: Commits) {
+    const kept = each(commits, ({ writes }) => ({
+      writes: writes.map((write) =>
+        write.kind === 'put' && write.collection === truncationsCollection
+          ? { ...write, data: '{"before":1}' as JsonText }
+          : write,
+      ),
+    }))
+    return this.inner.commit(domain, epoch, kept)
+  }
+}
+
 /** Content changed behind the backend's back is served as it is, because nobody looks at the checksum. */
 class TrustsContent extends Forward {
   readonly damaged = new Set<number>()
@@ -382,4 +424,8 @@ export const plantedBugs: readonly PlantedBug[] = [
   plant('expired document still counts as present', 4, NeverExpires),
   plant('synchronous verbs that skip checks', 17, SyncSkipsChecks),
   plant('feed that leaves out the newest change', 10, HeadBehind),
+  plant('feed that does not show the truncations behind a page', 14, HidesTruncations),
+  plant('follower that does not refuse a page with a gap', 14, TakesAnyGap),
+  plant('truncation that removes one event more', 3, RemovesOneMore),
+  plant('truncation that removes nothing', 10, TruncatesNothing),
 ]

@@ -6,6 +6,7 @@ import type { Definitions } from './catalog.ts'
 import type { Copy, Query } from './driver.ts'
 import type { FenceRow } from './fence-row.ts'
 import { alterCollection, type Tables } from './table.ts'
+import { removeEvents } from './truncate.ts'
 import type { PostgresView } from './view.ts'
 import { clearForUnique, copyPlan, isUnique, writePlan } from './write.ts'
 
@@ -41,6 +42,7 @@ export async function writeUnderLock(query: Query, row: FenceRow, write: LockedW
   planned?.(plan)
   await makeRoom(query, tables, domain, plan, await view.definitions(query))
   if (isEmpty(plan, row)) return plan
+  await removeEvents(query, tables, domain, plan.removed)
   const left = copy === undefined ? plan.changes : await copyPlan(copy, tables, domain, plan, view)
   if (await writePlan(last ?? query, tables, domain, row, plan, token, left)) return plan
   throw new TypeError(`the fence of domain ${domain} moved under its lock`)

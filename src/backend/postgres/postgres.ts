@@ -1,22 +1,14 @@
 /** The PostgreSQL backend: one schema, any number of processes. */
 import { type Clock, systemClock } from '../../clock.ts'
 import { UnderpinError } from '../../error.ts'
-import type { Change } from '../../model/change.ts'
 import type { CollectionDefinition } from '../../model/collection.ts'
 import type { Fence } from '../../model/fence.ts'
-import type { Page } from '../../model/page.ts'
+import type { FeedPart } from '../../model/page.ts'
 import type { Position } from '../../model/position.ts'
 import { Heads } from '../async.ts'
 import type { Backend, CallOptions, Supports } from '../backend.ts'
-import {
-  baseOf,
-  checkAuthority,
-  checkFollower,
-  inPartsAsync,
-  type Plan,
-  planApply,
-  planCommits,
-} from '../plan.ts'
+import { baseOf, checkAuthority, checkFollower, inPartsAsync, type Plan, planCommits } from '../plan.ts'
+import { planApply } from '../plan-apply.ts'
 import { handlerOf, refusalOf } from '../table-handler.ts'
 import { Wake } from '../wake.ts'
 import {
@@ -174,12 +166,7 @@ export class PostgresBackend implements Backend {
     return inPartsAsync(commits, commitPart)
   }
 
-  async apply(
-    domain: string,
-    epoch: number,
-    page: Page<Change, Position>,
-    options?: CallOptions,
-  ): Promise<void> {
+  async apply(domain: string, epoch: number, page: FeedPart, options?: CallOptions): Promise<void> {
     const make: MakePlan = (fence, view) => {
       checkFollower(domain, fence, epoch)
       return planApply(view, baseOf(fence), page)
@@ -211,12 +198,7 @@ export class PostgresBackend implements Backend {
     })
   }
 
-  changes(
-    domain: string,
-    after: Position,
-    limit: number,
-    options?: CallOptions,
-  ): Promise<Page<Change, Position>> {
+  changes(domain: string, after: Position, limit: number, options?: CallOptions): Promise<FeedPart> {
     const read = async (query: Query) => {
       const { catalog } = this.#writer(domain)
       for (;;) {

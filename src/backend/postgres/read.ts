@@ -7,12 +7,14 @@ import type { Role } from '../../model/fence.ts'
 import {
   type Cursor,
   encodeCursor,
+  type FeedPart,
   type Page,
   type Query,
   type Range,
   type Served,
 } from '../../model/page.ts'
 import type { Position } from '../../model/position.ts'
+import { truncationsCollection } from '../../model/truncation.ts'
 import type { JsonText } from '../../model/value.ts'
 import type { Found } from '../backend.ts'
 import { documentColumns, toDocument, toEvent, toNumber } from '../sql/record.ts'
@@ -20,6 +22,7 @@ import { scanSql } from '../sql/scan.ts'
 import { texts } from './array.ts'
 import type { Row, Query as Run } from './driver.ts'
 import { postgres, type Tables } from './table.ts'
+import { truncationsOf } from './truncate.ts'
 
 const served = 'f.epoch, f.role, f.head'
 const vacant: Served = { epoch: 0, role: 'vacant', head: 0 }
@@ -198,7 +201,7 @@ export async function readChanges(
   version: number,
   after: Position,
   limit: number,
-): Promise<Page<Change, Position> | undefined> {
+): Promise<FeedPart | undefined> {
   const first = await readAfter(run, tables, domain, collections, after, limit + 1)
   if (first.role === 'vacant') return { items: [], next: 0, ...vacant }
   if (first.catalog !== version) return undefined
@@ -215,13 +218,11 @@ export async function readChanges(
     rest = more.changes
     isEnd = rest.length === 0
   }
-  return {
-    items,
-    next: isEnd ? Math.max(head, items.at(-1)?.position ?? 0) : (items.at(-1)?.position ?? after),
-    epoch,
-    role,
-    head,
-  }
+  const next = isEnd ? Math.max(head, items.at(-1)?.position ?? 0) : (items.at(-1)?.position ?? after)
+  const truncations = collections.includes(truncationsCollection)
+    ? await truncationsOf(run, tables, domain, items, next)
+    : []
+  return { items, next, truncations, epoch, role, head }
 }
 
 /** All tables' rows have the columns of both kinds of record, the others null. */

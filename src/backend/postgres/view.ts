@@ -4,6 +4,8 @@
  * know what a plan depends on.
  */
 import type { CollectionDefinition, FieldValue } from '../../model/collection.ts'
+import { emptyDigest } from '../../model/digest.ts'
+import type { Below } from '../../model/truncation.ts'
 import { HeadCache } from '../cache.ts'
 import type { Plan } from '../plan.ts'
 import { fieldColumn } from '../sql/name.ts'
@@ -14,6 +16,7 @@ import type { Query, Row } from './driver.ts'
 import type { FenceRow } from './fence-row.ts'
 import { addDocument, fetchHeads, headStatements, type Needs, noNeeds } from './heads.ts'
 import { postgres, type Tables } from './table.ts'
+import { sumBelow } from './truncate.ts'
 
 interface HolderKey {
   readonly collection: string
@@ -30,7 +33,10 @@ export class PostgresView implements View {
   #turn = -1
   /** Who holds a unique key: known for one plan only, because whatever is written may change it. */
   readonly #holders = new Map<string, string | undefined>()
+  /** What streams hold below a seq: known for one plan only. */
+  readonly #below = new Map<string, Below>()
   #missing = noNeeds()
+  #missingBelow = new Map<string, { readonly stream: string; readonly seq: number }>()
   #missingHolders = new Map<string, HolderKey>()
   #isMissingDefinitions = false
 
@@ -73,6 +79,7 @@ export class PostgresView implements View {
   /** Makes a plan, fetching what it turns out to need. */
   async plan<P>(query: Query, make: () => P): Promise<P> {
     this.#holders.clear()
+    this.#below.clear()
     for (;;) {
       const plan = attempt(make)
       if (!this.#isMissingSomething) {
@@ -87,6 +94,13 @@ export class PostgresView implements View {
     const known = this.#cache.seqs.get(stream)
     if (known === undefined) this.#missing.streams.add(stream)
     return known ?? 0
+  }
+
+  below(stream: string, seq: number): Below {
+    const name = JSON.stringify([stream, seq])
+    const known = this.#below.get(name)
+    if (known === undefined) this.#missingBelow.set(name, { stream, seq })
+    return known ?? { first: 0, sum: emptyDigest }
   }
 
   document(collection: string, id: string): Held | undefined {
@@ -119,19 +133,23 @@ export class PostgresView implements View {
       this.#isMissingDefinitions ||
       this.#missing.streams.size > 0 ||
       this.#missing.documents.size > 0 ||
-      this.#missingHolders.size > 0
+      this.#missingHolders.size > 0 ||
+      this.#missingBelow.size > 0
     )
   }
 
   async #fetch(query: Query): Promise<void> {
-    const [needs, holders] = [this.#missing, this.#missingHolders]
+    const [needs, holders, below] = [this.#missing, this.#missingHolders, this.#missingBelow]
     this.#missing = noNeeds()
+    this.#missingBelow = new Map()
     this.#missingHolders = new Map()
     if (this.#isMissingDefinitions) {
       this.#isMissingDefinitions = false
       await this.definitions(query)
     }
     await fetchHeads(query, this.#tables, this.#domain, needs, this.#cache)
+    for (const [name, { stream, seq }] of below)
+      this.#below.set(name, await sumBelow(query, this.#tables, this.#domain, stream, seq))
     for (const [name, holder] of holders) await this.#fetchHolder(query, name, holder)
   }
 

@@ -4,11 +4,10 @@
  * here is remembered by the process: it may never have happened.
  */
 import { isUnderpinError, UnderpinError } from '../../error.ts'
-import type { Change } from '../../model/change.ts'
 import type { CollectionDefinition } from '../../model/collection.ts'
 import type { Commit, Outcome } from '../../model/commit.ts'
 import type { Fence } from '../../model/fence.ts'
-import type { Page } from '../../model/page.ts'
+import type { FeedPart } from '../../model/page.ts'
 import type { Position } from '../../model/position.ts'
 import type { Backend, CallOptions, Supports } from '../backend.ts'
 import { baseOf, checkAuthority, inPartsAsync, planCommits } from '../plan.ts'
@@ -112,7 +111,7 @@ export class WithinBackend implements Backend {
   }
 
   changes(domain: string, after: Position, limit: number, options?: CallOptions) {
-    return this.#readDomain<Page<Change, Position>>(domain, options, async () => {
+    return this.#readDomain<FeedPart>(domain, options, async () => {
       const { tables } = this.#host
       for (;;) {
         const { catalog } = await readFence(this.#query, tables, domain)

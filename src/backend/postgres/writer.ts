@@ -103,8 +103,7 @@ export class Writer {
         this.forget()
       })
     if (plan === undefined) return 'overtaken'
-    if (plan.evicted.length > 0 || needsTransaction(plan, await this.catalog.load(query, known.catalog)))
-      return 'not this way'
+    if (needsTransaction(plan, await this.catalog.load(query, known.catalog))) return 'not this way'
     const token = newToken()
     const isWritten = isEmpty(plan, known)
       ? isSameRight((await readFence(query, this.#tables, this.#domain)).fence, known.fence)
@@ -218,8 +217,9 @@ function unresolved(domain: string, cause: unknown): UnderpinError {
   })
 }
 
-/** New tables, and unique keys that may pass from one document to another, take more than one statement. */
+/** New tables, events to remove, and unique keys that may pass from one document to another, take more than one statement. */
 function needsTransaction(plan: Plan, definitions: Definitions): boolean {
+  if (plan.evicted.length > 0 || plan.removed.length > 0) return true
   return plan.changes.some(
     (change) =>
       change.kind !== 'event' &&

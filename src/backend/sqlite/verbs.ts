@@ -1,6 +1,5 @@
 /** The verbs on a SQLite database. Each is one transaction; a commit takes the write lock first, so that nothing it reads can change. */
 import { UnderpinError } from '../../error.ts'
-import type { Change } from '../../model/change.ts'
 import { type CollectionDefinition, type FieldValue, plainCollection } from '../../model/collection.ts'
 import type { TableHandler } from '../../model/commit.ts'
 import type { Document } from '../../model/document.ts'
@@ -9,12 +8,14 @@ import { type Fence, type Role, sameFence, vacantFence } from '../../model/fence
 import {
   type Cursor,
   encodeCursor,
+  type FeedPart,
   type Page,
   type Query,
   type Range,
   type Served,
 } from '../../model/page.ts'
 import type { Position } from '../../model/position.ts'
+import { truncationsCollection } from '../../model/truncation.ts'
 import type { Found, SyncBackend } from '../backend.ts'
 import {
   baseOf,
@@ -23,9 +24,9 @@ import {
   declaredIn,
   inParts,
   type Plan,
-  planApply,
   planCommits,
 } from '../plan.ts'
+import { planApply } from '../plan-apply.ts'
 import { collectionTable, eventsTable } from '../sql/name.ts'
 import {
   documentColumns,
@@ -45,6 +46,7 @@ import { readChanges } from './feed.ts'
 import { runHandler } from './handler.ts'
 import { RecordCache } from './record-cache.ts'
 import { alterCollection, createDomain, dropDomain, sqlite } from './table.ts'
+import { truncationsOf } from './truncate.ts'
 import { SqliteView } from './view.ts'
 
 /** Rows in one statement: measured; fewer cost more calls, more cost more time to prepare. */
@@ -119,7 +121,7 @@ export class SqliteVerbs implements SyncBackend {
     return inParts(commits, commitPart)
   }
 
-  apply(domain: string, epoch: number, page: Page<Change, Position>): void {
+  apply(domain: string, epoch: number, page: FeedPart): void {
     this.#write(domain, (fence, view) => {
       checkFollower(domain, fence, epoch)
       return planApply(view, baseOf(fence), page)
@@ -181,12 +183,16 @@ export class SqliteVerbs implements SyncBackend {
     })
   }
 
-  changes(domain: string, after: Position, limit: number): Page<Change, Position> {
+  changes(domain: string, after: Position, limit: number): FeedPart {
     return this.#snapshot(domain, (served) => {
       if (served.role === 'vacant') return { items: [], next: 0, ...served }
       const collections = [...this.#view(domain, served.head).definitions().keys()]
       const { items, isEnd } = readChanges(this.#rows, domain, collections, after, limit)
-      return { items, next: isEnd ? served.head : (items.at(-1)?.position ?? after), ...served }
+      const next = isEnd ? served.head : (items.at(-1)?.position ?? after)
+      const truncations = collections.includes(truncationsCollection)
+        ? truncationsOf(this.#rows, domain, items, next)
+        : []
+      return { items, next, truncations, ...served }
     })
   }
 
@@ -268,7 +274,9 @@ export class SqliteVerbs implements SyncBackend {
   }
 
   /** Writes the records table by table, several rows to a statement, in position order within each table. */
-  #store(domain: string, { changes, evicted }: Plan): void {
+  #store(domain: string, { changes, evicted, removed }: Plan): void {
+    for (const { stream, before } of removed)
+      this.#run(`DELETE FROM ${eventsTable(domain)} WHERE stream = ? AND seq < ?`, stream, before)
     for (const { collection, id } of evicted)
       this.#run(`DELETE FROM ${collectionTable(domain, collection)} WHERE id = ?`, id)
     const events: SqlValue[] = []

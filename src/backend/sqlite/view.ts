@@ -1,11 +1,13 @@
 /** What a SQLite database holds of one domain, for planning commits: asked for once, then remembered. */
 import { type CollectionDefinition, definitionsCollection, type FieldValue } from '../../model/collection.ts'
+import type { Below } from '../../model/truncation.ts'
 import { HeadCache } from '../cache.ts'
 import { collectionTable, eventsTable, fieldColumn } from '../sql/name.ts'
 import { toDefinitions } from '../sql/record.ts'
 import { indexCondition, type SqlValue } from '../sql/scan.ts'
 import type { Held, View } from '../stage.ts'
 import { sqlite } from './table.ts'
+import { sumBelow } from './truncate.ts'
 
 /** Runs a statement that is prepared once. */
 export type Rows = (sql: string, ...parameters: SqlValue[]) => readonly (readonly unknown[])[]
@@ -41,6 +43,10 @@ export class SqliteView implements View {
     const seq = Number(this.#rows(this.#seqSql, stream)[0]?.[0] ?? 0)
     this.cache.seqs.set(stream, seq)
     return seq
+  }
+
+  below(stream: string, seq: number): Below {
+    return sumBelow(this.#rows, this.#domain, stream, seq)
   }
 
   document(collection: string, id: string): Held | undefined {
