@@ -14,6 +14,10 @@ export const errorCodes = {
   invalid: { retryable: false, meaning: 'The input was refused before anything was written.' },
   'too-large': { retryable: false, meaning: 'The input is over a limit; nothing was written.' },
   damaged: { retryable: false, meaning: 'A stored record is not what was written.' },
+  truncated: {
+    retryable: false,
+    meaning: 'Events that were asked for were truncated; the stream goes on behind them.',
+  },
   unsupported: { retryable: false, meaning: 'This backend, driver or version cannot do that.' },
   unavailable: {
     retryable: true,

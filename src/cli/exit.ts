@@ -37,6 +37,7 @@ const byCode: Readonly<Record<ErrorCode, ExitCode>> = {
   aborted: exit.interrupted,
   unknown: exit.failure,
   unsupported: exit.failure,
+  truncated: exit.failure,
   closed: exit.failure,
   foreign: exit.failure,
 }

@@ -7,7 +7,12 @@ import { type FeedItem, type FeedOptions, type FeedPage, follow, readFeed } from
 import { Log } from './log.ts'
 import { ownCollections } from './own-collections.ts'
 import type { Port } from './port.ts'
-import type { NewEvent } from './shape.ts'
+import type { Fold } from './projection/definition.ts'
+import type { NewEvent, StoredEvent } from './shape.ts'
+import type { Archive } from './snapshot/archive.ts'
+import { type Compaction, type CompactOptions, compactStream } from './snapshot/compact.ts'
+import { historyOf } from './snapshot/history.ts'
+import { type StateOptions, type StreamState, stateOf } from './snapshot/state.ts'
 import {
   type Collections,
   type ReplayedTransaction,
@@ -83,6 +88,37 @@ export class Domain<E extends NewEvent = NewEvent, C extends Collections = Colle
    */
   prepare(): Promise<void> {
     return this.#port.ensure(ownCollections)
+  }
+
+  /**
+   * The state of a stream: what the fold makes of its events, from the latest snapshot on if there is one. With `at`, as
+   * it was at a seq or a time; with `snapshot`, a snapshot is taken when it is due. Fails with `truncated` if events
+   * that it needs were truncated and no snapshot of the fold's version covers them.
+   */
+  state<S>(fold: Fold<S, E>, stream: string, options?: StateOptions): Promise<StreamState<S>> {
+    return stateOf(this.#port, fold, stream, options)
+  }
+
+  /**
+   * Removes the first events of a stream, archived if you say where, up to what snapshots of all the named folds cover.
+   * Name every fold that is used on the stream: one that is not named may lose its past. Nothing is removed before the
+   * states are verified and stored, and the archive is synced and read back; a call that dies is simply made again.
+   */
+  compact(
+    stream: string,
+    // biome-ignore lint/suspicious/noExplicitAny: folds to states of any type.
+    folds: Fold<any, E> | readonly Fold<any, E>[],
+    options: CompactOptions,
+  ): Promise<Compaction> {
+    return compactStream(this.#port, stream, Array.isArray(folds) ? folds : [folds], options)
+  }
+
+  /**
+   * All events of a stream, the archived ones included, in order of seq: what a new fold is made from. Each archived
+   * event is verified by its checksum. Fails with `truncated` if events were removed without an archive.
+   */
+  history(stream: string, archive: Archive, options: CallOptions = {}): AsyncGenerator<StoredEvent<E>> {
+    return historyOf(this.#port, stream, archive, options)
   }
 
   /** The last position. */

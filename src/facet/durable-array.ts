@@ -6,6 +6,7 @@ import { quote } from '../model/key.ts'
 import type { Position } from '../model/position.ts'
 import { decodeValue, encodeValue, type JsonText } from '../model/value.ts'
 import type { SyncPort } from './port.ts'
+import { truncatedSync } from './truncated.ts'
 
 const attempts = 1_000
 const pageItems = 1_000
@@ -173,6 +174,11 @@ export class DurableArray<T> implements Iterable<T> {
     for (let isEnd = head <= this.#position; !isEnd; ) {
       const range = { after: this.#seq, before: Number.POSITIVE_INFINITY, backwards: false, limit: pageItems }
       const page = this.#port.read(this.#stream, range)
+      // Truncated while nobody looked: read back from the end.
+      if ((page.items[0]?.seq ?? this.#seq + 1) !== this.#seq + 1) {
+        this.#load()
+        return
+      }
       for (const event of page.items) {
         this.#take(event.type, event.data)
         this.#seq = event.seq
@@ -193,6 +199,9 @@ export class DurableArray<T> implements Iterable<T> {
       events.push(...page.items)
       before = page.items.some(({ type }) => type === cleared) ? null : page.next
     }
+    const first = events.at(-1)
+    if (first !== undefined && first.seq > 1 && !events.some(({ type }) => type === cleared))
+      throw truncatedSync(this.#port, this.#stream, first.seq)
     this.#texts.length = 0
     for (const { type, data } of events.toReversed()) this.#take(type, data)
     this.#seq = events[0]?.seq ?? 0

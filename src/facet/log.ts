@@ -7,6 +7,7 @@ import { decodeEvents, type EventCodec } from './event/codec.ts'
 import type { Port, SyncPort } from './port.ts'
 import { send, sendSync } from './send.ts'
 import type { NewEvent, StoredEvent } from './shape.ts'
+import { readStream, readStreamSync } from './truncated.ts'
 
 export interface ReadOptions {
   /** Only events with a higher seq. */
@@ -50,7 +51,10 @@ export class Log<E extends NewEvent = NewEvent> {
     })
   }
 
-  /** One page of a stream, in order of seq. Fails with `damaged` if a record is not what was written. */
+  /**
+   * One page of a stream, in order of seq. Fails with `damaged` if a record is not what was written, and with `truncated`
+   * if it asks for events that were truncated: `details` names the first seq that is left and the archive.
+   */
   async read(stream: string, options: ReadOptions & CallOptions = {}): Promise<EventPage<E>> {
     return (await this.#read(stream, options)).page
   }
@@ -73,7 +77,7 @@ export class Log<E extends NewEvent = NewEvent> {
 
   async #read(stream: string, options: ReadOptions & CallOptions): Promise<Read<E>> {
     const range = toRange(options)
-    return toRead<E>(this.#port.events, await this.#port.read(stream, range, options), range)
+    return toRead<E>(this.#port.events, await readStream(this.#port, stream, range, options), range)
   }
 
   /** The last seq of a stream; 0 if it is empty. */
@@ -122,7 +126,7 @@ export class SyncLog<E extends NewEvent = NewEvent> {
 
   #read(stream: string, options: ReadOptions): Read<E> {
     const range = toRange(options)
-    return toRead<E>(this.#port.events, this.#port.read(stream, range), range)
+    return toRead<E>(this.#port.events, readStreamSync(this.#port, stream, range), range)
   }
 
   seq(stream: string): number {

@@ -1,5 +1,6 @@
 /** All collections that facets keep their state in. Each facet declares its own when it is first used. */
 import { leaseCollections } from './lease.ts'
 import type { OwnCollections } from './port.ts'
+import { snapshotCollections } from './snapshot/snapshots.ts'
 
-export const ownCollections: OwnCollections = { ...leaseCollections }
+export const ownCollections: OwnCollections = { ...leaseCollections, ...snapshotCollections }

@@ -17,6 +17,7 @@ import type { Port } from './port.ts'
 import { parseWithSync } from './schema.ts'
 import { recall, send } from './send.ts'
 import { type NewEvent, type StoredDocument, type StoredEvent, toStoredDocument } from './shape.ts'
+import { readStream } from './truncated.ts'
 
 export interface TransactionOptions extends CommitOptions, CallOptions {
   /** How often the callback is run again when something it read was changed meanwhile; 10 if left out. */
@@ -140,7 +141,8 @@ export class Transaction<E extends NewEvent = NewEvent, C extends Collections = 
     const events: StoredEvent<E>[] = []
     let last = 0
     for (let after: number | null = 0; after !== null; ) {
-      const page = await this.#port.read(
+      const page = await readStream(
+        this.#port,
         stream,
         { after, before: Number.POSITIVE_INFINITY, backwards: false, limit: 1_000 },
         this.#options,
