@@ -14,6 +14,13 @@ export type Work =
   | Together
   | { readonly kind: 'read stream'; readonly count: number }
   | { readonly kind: 'feed'; readonly count: number }
+  /** The state of a stream of so many events, over and over; from a snapshot and 100 events, or from all. */
+  | {
+      readonly kind: 'state'
+      readonly events: number
+      readonly hasSnapshot: boolean
+      readonly count: number
+    }
   | { readonly kind: 'put'; readonly callers: number; readonly count: number }
   | { readonly kind: 'get'; readonly callers: number; readonly count: number }
   | { readonly kind: 'get synchronously'; readonly count: number }
@@ -85,6 +92,18 @@ async function measure(work: Exclude<Work, Together>, peer: Peer): Promise<Run> 
         const found = await readAll()
         if (found !== work.count) throw new Error(`${found} events read`)
         return found
+      })
+    }
+    case 'state': {
+      const { fill, state } = required(peer, 'fill', 'state')
+      await fill(1, work.events - 100)
+      if (work.hasSnapshot) await state('stream-0', true)
+      await fill(1, 100)
+      const seq = await state('stream-0', false)
+      if (seq !== work.events) throw new Error(`${seq} events folded`)
+      return timed(peer, async () => {
+        for (let n = 0; n < work.count; n++) await state('stream-0', false)
+        return work.count
       })
     }
     case 'put': {

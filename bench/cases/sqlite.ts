@@ -9,7 +9,7 @@ const asItComes = 'Emmett SQLite, as it comes'
 /** All cases; quick ones store a quarter. */
 export function sqliteCases(isQuick: boolean): readonly Case[] {
   const scale = isQuick ? 0.25 : 1
-  return [...appends(scale), ...reads(scale), ...documents(scale)]
+  return [...appends(scale), ...reads(scale), ...states(scale), ...documents(scale)]
 }
 
 function appends(scale: number): Case[] {
@@ -100,6 +100,29 @@ function reads(scale: number): Case[] {
       work: { kind: 'feed', count: 200_000 * scale },
       peers: ['underpin', group, shared],
       goals: [rate(shared, 2), rate(group, 0.6)],
+    },
+  ]
+}
+
+/** The state of a long stream: with a snapshot, as fast as its tail is short. */
+function states(scale: number): Case[] {
+  const stream = { kind: 'state', events: 10_000 } as const
+  return [
+    {
+      id: 'state-replay',
+      title: 'state of a stream of 10,000 events, replayed',
+      unit: 'states/s',
+      work: { ...stream, hasSnapshot: false, count: 40 * scale },
+      peers: ['underpin'],
+      goals: [],
+    },
+    {
+      id: 'state-snapshot',
+      title: 'state of a stream of 10,000 events, from a snapshot and 100 events',
+      unit: 'states/s',
+      work: { ...stream, hasSnapshot: true, count: 2_000 * scale },
+      peers: ['underpin'],
+      goals: [rate('underpin', 30, 'state-replay')],
     },
   ]
 }

@@ -14,6 +14,8 @@ export interface Peer {
   readAll?(): Promise<number>
   /** Fills streams with events, as fast as it can. */
   fill?(streams: number, each: number): Promise<void>
+  /** Folds a stream, and takes a snapshot if asked to; the last seq in it. */
+  state?(stream: string, takesSnapshot: boolean): Promise<number>
   /** Makes an empty copy that takes a feed, page by page. */
   follow?(): Promise<(page: FeedPage) => Promise<unknown>>
   put?(id: string, value: unknown): Promise<unknown>

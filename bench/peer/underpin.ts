@@ -1,10 +1,10 @@
 /** Underpin, through its public surface, as an application uses it. */
 import { join } from 'node:path'
-import { openStore } from 'underpin'
+import { type Fold, openStore } from 'underpin'
 import { postgres } from 'underpin/postgres'
 import { openStoreSync } from 'underpin/sync'
 import { declared, type FeedPage } from '../feed.ts'
-import { event } from '../work.ts'
+import { event, type Happened } from '../work.ts'
 import type { OpenPeer, Peer } from './peer.ts'
 
 async function open(url: string, durability: string, domain = 'bench'): Promise<Peer> {
@@ -33,10 +33,26 @@ async function open(url: string, durability: string, domain = 'bench'): Promise<
             Array.from({ length: Math.min(100, each - from) }, (_, i) => event(s * each + from + i)),
           )
     },
+    async state(stream, takesSnapshot) {
+      const { seq } = await bench.state(users, stream, takesSnapshot ? { snapshot: { events: 1 } } : {})
+      return seq
+    },
     put: (id, value) => things.put(id, value as never),
     get: (id) => things.get(id),
     close: () => store.close(),
   }
+}
+
+/** How often each user is named. */
+const users: Fold<Record<string, number>> = {
+  name: 'users',
+  version: 1,
+  seed: {},
+  step(counts, { data }) {
+    const { user } = data as Happened['data']
+    counts[user] = (counts[user] ?? 0) + 1
+    return counts
+  },
 }
 
 export const underpinSqlite: OpenPeer = (folder) =>

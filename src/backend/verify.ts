@@ -1,8 +1,9 @@
 /** Verifies a domain as a backend holds it: every record's checksum from its content, and the digest from all of them. */
-import { isUnderpinError } from '../error.ts'
+import { isUnderpinError, UnderpinError } from '../error.ts'
 import type { Change } from '../model/change.ts'
 import { DigestSum, emptyDigest } from '../model/digest.ts'
 import type { Position } from '../model/position.ts'
+import { isTruncation } from '../model/truncation.ts'
 import type { Backend, CallOptions } from './backend.ts'
 
 /** A record whose content is not what its checksum was made of. */
@@ -35,21 +36,41 @@ export interface VerifyOptions extends CallOptions {
 
 /**
  * Reads the whole feed and recomputes what can be recomputed. The domain may be written to meanwhile: what is written
- * is verified too, and the digests are compared at a moment when the end is the head. Never repairs anything.
+ * is verified too, and the digests are compared at a moment when the end is the head. Where streams are truncated
+ * meanwhile, whose events were counted already, it begins again. Never repairs anything.
  */
 export async function verifyDomain(
   backend: Backend,
   domain: string,
   options: VerifyOptions = {},
 ): Promise<Verification> {
+  for (let attempt = 1; ; attempt++) {
+    const found = await verifyOnce(backend, domain, options)
+    if (found !== 'truncated meanwhile') return found
+    if (attempt === attempts)
+      throw new UnderpinError('unavailable', `Streams of domain ${domain} were truncated all the while`, {
+        hint: 'Verify while nobody compacts.',
+      })
+  }
+}
+
+const attempts = 10
+
+async function verifyOnce(
+  backend: Backend,
+  domain: string,
+  options: VerifyOptions,
+): Promise<Verification | 'truncated meanwhile'> {
   const { signal, onProgress } = options
   const call = signal === undefined ? {} : { signal }
-  const live = new Tally()
+  const { head: began } = await backend.fence(domain, call)
+  const live = new Tally(began)
   for (let after = 0; ; ) {
     const page = await readPage(backend, domain, after, options, live)
     after = page.next
     await onProgress?.(after, page.head)
     if (page.next < page.head) continue
+    if (live.isOvertaken) return 'truncated meanwhile'
     const fence = await backend.fence(domain, call)
     if (fence.head === page.next) return live.toVerification(domain, fence.head, fence.digest)
   }
@@ -90,8 +111,16 @@ class Tally {
   readonly #sum = new DigestSum(emptyDigest)
   readonly #documents = new Map<string, { checksum: string; isTombstone: boolean }>()
   #events = 0
+  /** Whether events may have been counted that were truncated since. */
+  isOvertaken = false
+  readonly #began: Position
+
+  constructor(began: Position) {
+    this.#began = began
+  }
 
   add(change: Change): void {
+    if (isTruncation(change) && change.position > this.#began) this.isOvertaken = true
     this.#sum.add(change.checksum)
     if (change.kind === 'event') {
       this.#events++

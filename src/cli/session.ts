@@ -79,6 +79,22 @@ export class Session {
     return page.items.map(({ id }) => id)
   }
 
+  /** How many streams of a domain were truncated. */
+  async truncatedStreams(domain: string): Promise<number> {
+    if (!(await this.collections(domain)).includes('$truncated')) return 0
+    const query = { collection: '$truncated', by: 'id', prefix: '', backwards: false, limit: 1_000 } as const
+    let count = 0
+    for (let after: string | null = null; ; ) {
+      const { items, next }: Awaited<ReturnType<Backend['scan']>> = await this.backend.scan(domain, {
+        ...query,
+        after,
+      })
+      count += items.length
+      if (next === null) return count
+      after = next
+    }
+  }
+
   close(): Promise<void> {
     return this.#store.close()
   }

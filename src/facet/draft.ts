@@ -125,7 +125,8 @@ export class Draft {
     const tables = this.#handler()
     if (id === undefined) return { at, writes: this.writes, checks: this.checks, ...tables }
     checkId(id, 'The commit id', this.#limits)
-    const record = encodeValue({ fingerprint: this.#fingerprint(), writes: this.writes.length })
+    const appends = this.writes.filter(({ kind }) => kind === 'append').length
+    const record = encodeValue({ fingerprint: this.#fingerprint(), writes: this.writes.length, appends })
     const put: Write = {
       kind: 'put',
       collection: commitsCollection,

@@ -5,6 +5,7 @@ import type { Change } from '../model/change.ts'
 import { commitsCollection } from '../model/collection.ts'
 import type { Commit, Outcome } from '../model/commit.ts'
 import { type Document, isExpired, type Tombstone } from '../model/document.ts'
+import { quote } from '../model/key.ts'
 import { decodeValue } from '../model/value.ts'
 import { type CommitOptions, type CommitResult, type Draft, isKnownId, toReplay, toResult } from './draft.ts'
 import type { Port, SyncPort } from './port.ts'
@@ -79,7 +80,7 @@ export async function recall(
 async function replay(port: Port, record: CommitRecord, options: CallOptions): Promise<CommitResult> {
   const from = record.position - record.writes - 1
   const page = record.writes === 0 ? [] : (await port.changes(from, record.writes, options)).items
-  return toReplay(record.position, record.writes, seqsOf(page, record.position))
+  return toReplay(record.position, record.writes, seqsOf(page, record))
 }
 
 /** The same, synchronously. */
@@ -93,24 +94,33 @@ export function sendSync(port: SyncPort, draft: Draft, options: CommitOptions): 
   draft.checkFingerprint(options.id, record.fingerprint)
   const page =
     record.writes === 0 ? [] : port.changes(record.position - record.writes - 1, record.writes).items
-  return toReplay(record.position, record.writes, seqsOf(page, record.position))
+  return toReplay(record.position, record.writes, seqsOf(page, record))
 }
 
 interface CommitRecord {
+  readonly id: string
   readonly fingerprint: string
   readonly writes: number
+  /** Those of them that are events; a record of an early version does not say. */
+  readonly appends: number | undefined
   readonly position: number
 }
 
 function readRecord(id: string, record: Document | Tombstone | undefined): CommitRecord {
   if (record?.kind !== 'document')
     throw new UnderpinError('unknown', `The record of commit ${id} expired while it was being read`)
-  const { fingerprint, writes } = decodeValue(record.data) as { fingerprint: string; writes: number }
-  return { fingerprint, writes, position: record.position }
+  const { fingerprint, writes, appends } = decodeValue(record.data) as Omit<CommitRecord, 'id' | 'position'>
+  return { id, fingerprint, writes, appends, position: record.position }
 }
 
-function seqsOf(changes: readonly Change[], before: number): number[] {
-  return changes.flatMap((change) =>
-    change.kind === 'event' && change.position < before ? [change.seq] : [],
+function seqsOf(changes: readonly Change[], { id, appends, position }: CommitRecord): number[] {
+  const seqs = changes.flatMap((change) =>
+    change.kind === 'event' && change.position < position ? [change.seq] : [],
+  )
+  if (appends === undefined || seqs.length === appends) return seqs
+  throw new UnderpinError(
+    'truncated',
+    `The commit ${quote(id)} was applied before, and events of it were truncated since: their seqs cannot be told`,
+    { hint: 'It is done: do not make it again with another id.', details: { id, position } },
   )
 }

@@ -146,13 +146,15 @@ async function store(flags: GlobalFlags): Promise<Finding[]> {
   const findings: Finding[] = [
     { check: 'store', result: 'ok', detail: `${backend.name}, durability ${backend.supports.durability}` },
   ]
-  for (const name of await session.domainNames()) findings.push(await domain(backend, name))
+  for (const name of await session.domainNames())
+    findings.push(await domain(backend, name, await session.truncatedStreams(name)))
   return findings
 }
 
-async function domain(backend: Backend, name: string): Promise<Finding> {
+async function domain(backend: Backend, name: string, truncatedStreams: number): Promise<Finding> {
   const { role, epoch, head } = await backend.fence(name)
-  const detail = `${role}, epoch ${epoch}, head ${showNumber(head)}`
+  const truncated = truncatedStreams === 0 ? '' : `, ${showNumber(truncatedStreams)} streams truncated`
+  const detail = `${role}, epoch ${epoch}, head ${showNumber(head)}${truncated}`
   const { items } = await backend.changes(name, Math.max(0, head - 1), 1)
   const aheadMs = (items.at(-1)?.at ?? 0) - systemClock.now()
   if (aheadMs > 60_000) {

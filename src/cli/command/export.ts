@@ -26,7 +26,9 @@ export async function exportDomain(
   await using session = await Session.open(flags)
   const domain = await session.domainName()
   const { incarnation } = await session.backend.fence(domain)
-  const header: Header = { underpin: 1, kind: 'export', domain, incarnation }
+  const truncatedStreams = await session.truncatedStreams(domain)
+  const truncated = truncatedStreams === 0 ? {} : { truncatedStreams }
+  const header: Header = { underpin: 1, kind: 'export', domain, incarnation, ...truncated }
   const sink = openSink(file, header, flags)
   const progress = new Progress('export', flags, output)
   try {
@@ -37,8 +39,12 @@ export async function exportDomain(
     return {
       data: { domain, file, records, head, digest },
       lines: [`exported ${showNumber(records)} records of ${domain} to ${file}, head ${showNumber(head)}`],
-      warnings:
-        digest === null ? ['writers were too busy to read the digest of the head: it is left out'] : [],
+      warnings: [
+        ...(digest === null ? ['writers were too busy to read the digest of the head: it is left out'] : []),
+        ...(truncatedStreams > 0
+          ? [`${truncatedStreams} streams are truncated: no import takes this export`]
+          : []),
+      ],
     }
   } finally {
     progress.end()

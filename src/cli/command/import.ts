@@ -116,7 +116,10 @@ class Import {
   }
 
   #noteFrame(line: Line, number: number): void {
-    if (line.kind === 'export') this.#header = number
+    if (line.kind === 'export') {
+      if (line.truncatedStreams !== undefined) throw truncatedExport(line.truncatedStreams)
+      this.#header = number
+    }
     if (line.kind === 'end') this.#isWhole = line.records === number - (this.#header ?? 0) - 1
   }
 
@@ -129,6 +132,7 @@ class Import {
       return { line, key: undefined, write: (tx) => tx.append(stream, event) }
     }
     const { collection, id } = record
+    if (collection === '$truncated' && record.kind === 'document') throw truncatedExport(1, line)
     const isDeclaration = collection === '$collections' && record.kind === 'document'
     if (isDeclaration && !id.startsWith('$')) await this.#declare(id, record.value)
     if (collection.startsWith('$') || collection === checkpointCollection) return undefined
@@ -156,6 +160,18 @@ class Import {
     await this.writer.reopen((): Promise<Domain> => this.#session.domain(collections))
     this.#collections.add(collection)
   }
+}
+
+/** An append begins at seq 1, and the snapshot that stands for what was removed is no record that an import takes. */
+function truncatedExport(streams: number, line = 1): UnderpinError {
+  const what =
+    line === 1
+      ? `The file is an export of a domain with ${streams} truncated streams`
+      : `Line ${line}: a stream was truncated while the domain was being exported`
+  return new UnderpinError('unsupported', `${what}, which an import cannot make again`, {
+    hint: 'Their seqs and states are in no export. Copy the database instead; the archives of the streams can be imported each by itself.',
+    details: { line },
+  })
 }
 
 function otherFile(line: number): UnderpinError {

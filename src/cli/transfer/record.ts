@@ -9,6 +9,8 @@ export interface Header {
   readonly domain: string
   /** Names the copy of the domain that was read: an export goes on only with the same one. */
   readonly incarnation: string
+  /** Streams that were truncated when the export began: such an export cannot be imported. Left out for none. */
+  readonly truncatedStreams?: number
 }
 
 /** Its last line. */
