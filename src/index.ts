@@ -16,12 +16,12 @@ export type { AppendOptions, CommitOptions, CommitResult, DeleteOptions, PutOpti
 export { type EventCodec, storedEvents } from './facet/event/codec.ts'
 export type { FeedItem, FeedOptions, FeedPage } from './facet/feed.ts'
 export { type EventPage, Log, type ReadOptions } from './facet/log.ts'
-export type { Fold, FoldedEvent } from './facet/projection/definition.ts'
 export type { Schema } from './facet/schema.ts'
 export type { NewEvent, StoredDocument, StoredEvent } from './facet/shape.ts'
 export type { Archive } from './facet/snapshot/archive.ts'
 export { archiveFolder } from './facet/snapshot/archive-folder.ts'
 export type { Compaction, CompactOptions } from './facet/snapshot/compact.ts'
+export type { Fold, FoldedEvent } from './facet/snapshot/fold.ts'
 export type { SnapshotOutcome, SnapshotPolicy, StateOptions, StreamState } from './facet/snapshot/state.ts'
 export {
   type ReplayedTransaction,

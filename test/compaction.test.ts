@@ -178,13 +178,15 @@ describe.each(placeKinds)('compaction on $name', ({ make, missing }) => {
       before: 8,
       protectedAfter: positions[6],
     })
-    await put('$projections', 'totals', { version: 1 })
+    await put('$projections', 'totals', {
+      builds: { 1: { stage: 'retired' }, 2: { stage: 'ready', isInline: true }, 3: { stage: 'building' } },
+    })
     expect(await bank.compact('a', account, { archive })).toMatchObject({
       before: 8,
       removed: 0,
       protectedAfter: 0,
     })
-    await put('$projections', 'totals', { position: positions[9] })
+    await put('$projection_runs', 'totals@3', { position: positions[9] })
     await put('$subscriptions', 'mail', { position: positions[9] })
     expect(await bank.compact('a', account, { archive })).toMatchObject({ before: 10 })
   })

@@ -7,10 +7,10 @@ import { type FeedItem, type FeedOptions, type FeedPage, follow, readFeed } from
 import { Log } from './log.ts'
 import { ownCollections } from './own-collections.ts'
 import type { Port } from './port.ts'
-import type { Fold } from './projection/definition.ts'
 import type { NewEvent, StoredEvent } from './shape.ts'
 import type { Archive } from './snapshot/archive.ts'
 import { type Compaction, type CompactOptions, compactStream } from './snapshot/compact.ts'
+import type { Fold } from './snapshot/fold.ts'
 import { historyOf } from './snapshot/history.ts'
 import { type StateOptions, type StreamState, stateOf } from './snapshot/state.ts'
 import {

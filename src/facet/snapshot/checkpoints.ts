@@ -4,23 +4,48 @@ import { isUnderpinError } from '../../error.ts'
 import type { Document } from '../../model/document.ts'
 import type { Cursor, Page, Query } from '../../model/page.ts'
 import type { Position } from '../../model/position.ts'
-import { decodeValue } from '../../model/value.ts'
+import { decodeValue, type JsonText } from '../../model/value.ts'
 import type { Port } from '../port.ts'
 
-/** Collections whose documents say a `position` up to which their consumer has seen the feed. */
-const collections = ['$subscriptions', '$projections'] as const
+/** A subscription's checkpoint, and the run of a projection's build, say a `position` up to which all was taken. */
+const subscriptions = '$subscriptions'
+const runs = '$projection_runs'
+/** A projection's register says which builds it has. */
+const registers = '$projections'
 
-/** The least checkpoint of all subscriptions and projections; undefined if there are none. */
+/** What of a build in a register matters here. */
+interface Build {
+  readonly stage?: string
+  readonly isInline?: boolean
+}
+
+/**
+ * The least checkpoint of all subscriptions and projections; undefined if there are none. What does not say how far it
+ * has come is taken to be at the beginning.
+ */
 export async function leastCheckpoint(port: Port, options: CallOptions): Promise<Position | undefined> {
-  let least: Position | undefined
-  for (const collection of collections)
-    for await (const { data } of documentsOf(port, collection, options)) {
-      const { position } = decodeValue(data) as { readonly position?: unknown }
-      // What does not say how far it has come is taken to be at the beginning.
-      const found = typeof position === 'number' ? position : 0
-      least = Math.min(least ?? found, found)
-    }
-  return least
+  const positions: Position[] = []
+  for await (const { data } of documentsOf(port, subscriptions, options)) positions.push(positionIn(data))
+  const ran = new Map<string, Position>()
+  for await (const { id, data } of documentsOf(port, runs, options)) ran.set(id, positionIn(data))
+  for await (const { id, data } of documentsOf(port, registers, options)) {
+    const { builds } = decodeValue(data) as { readonly builds?: Readonly<Record<string, Build>> }
+    if (builds === undefined) positions.push(0)
+    for (const [build, found] of Object.entries(builds ?? {}))
+      if (needsEvents(found)) positions.push(ran.get(`${id}@${build}`) ?? 0)
+  }
+  return positions.length === 0 ? undefined : Math.min(...positions)
+}
+
+/** Not one that has ended, and not one that every commit of events keeps current. */
+function needsEvents({ stage, isInline }: Build): boolean {
+  if (stage === 'retired' || stage === 'cancelled') return false
+  return !(isInline && stage === 'ready')
+}
+
+function positionIn(data: JsonText): Position {
+  const { position } = decodeValue(data) as { readonly position?: unknown }
+  return typeof position === 'number' ? position : 0
 }
 
 async function* documentsOf(port: Port, collection: string, options: CallOptions): AsyncGenerator<Document> {

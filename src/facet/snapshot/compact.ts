@@ -13,12 +13,12 @@ import type { Position } from '../../model/position.ts'
 import { truncationsCollection } from '../../model/truncation.ts'
 import { encodeValue } from '../../model/value.ts'
 import type { Port } from '../port.ts'
-import type { Fold } from '../projection/definition.ts'
 import type { NewEvent } from '../shape.ts'
 import { type StoredTruncation, storedTruncation } from '../truncated.ts'
 import { type Archive, writeArchive } from './archive.ts'
 import { leastCheckpoint } from './checkpoints.ts'
 import { type Covered, cover, overtaken } from './cover.ts'
+import type { Fold } from './fold.ts'
 import { loadSnapshot, snapshotCheck, snapshotCollections } from './snapshots.ts'
 
 export interface CompactOptions extends CallOptions {

@@ -3,8 +3,8 @@ import type { CallOptions } from '../../backend/backend.ts'
 import type { Event } from '../../model/event.ts'
 import type { Position } from '../../model/position.ts'
 import type { Port } from '../port.ts'
-import type { Fold, FoldedEvent } from '../projection/definition.ts'
 import type { NewEvent } from '../shape.ts'
+import type { Fold, FoldedEvent } from './fold.ts'
 import type { Snapshot } from './snapshots.ts'
 
 /** Where a replay ends, if not at the stream's end. */

@@ -9,7 +9,7 @@ import type { Position } from '../../model/position.ts'
 import { truncationsCollection } from '../../model/truncation.ts'
 import { decodeValue, encodeValue } from '../../model/value.ts'
 import type { OwnCollections, Port } from '../port.ts'
-import type { Fold } from '../projection/definition.ts'
+import type { Fold } from './fold.ts'
 
 const snapshots = '$snapshots'
 export const snapshotCollections: OwnCollections = {

@@ -3,9 +3,9 @@ import type { CallOptions } from '../../backend/backend.ts'
 import { isUnderpinError, UnderpinError } from '../../error.ts'
 import type { Position } from '../../model/position.ts'
 import type { Port } from '../port.ts'
-import type { Fold } from '../projection/definition.ts'
 import type { NewEvent } from '../shape.ts'
 import { truncated } from '../truncated.ts'
+import type { Fold } from './fold.ts'
 import { Replay, type ReplayEnd } from './replay.ts'
 import {
   checkFold,
