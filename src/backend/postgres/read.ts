@@ -209,6 +209,7 @@ export async function readChanges(
   const items = first.changes.slice(0, limit)
   let rest = first.changes.slice(limit)
   let isEnd = first.changes.length <= limit
+  let { isTruncated } = first
   while (rest.length > 0) {
     const commit = items.at(-1)?.commit
     const same = rest.filter((change) => change.commit === commit)
@@ -216,12 +217,11 @@ export async function readChanges(
     if (same.length < rest.length) break
     const more = await readAfter(run, tables, domain, collections, items.at(-1)?.position ?? after, limit + 1)
     rest = more.changes
+    isTruncated = more.isTruncated
     isEnd = rest.length === 0
   }
   const next = isEnd ? Math.max(head, items.at(-1)?.position ?? 0) : (items.at(-1)?.position ?? after)
-  const truncations = collections.includes(truncationsCollection)
-    ? await truncationsOf(run, tables, domain, items, next)
-    : []
+  const truncations = isTruncated ? await truncationsOf(run, tables, domain, items, next) : []
   return { items, next, truncations, epoch, role, head }
 }
 
@@ -233,14 +233,19 @@ async function readAfter(
   collections: readonly string[],
   after: Position,
   count: number,
-): Promise<Served & { changes: Change[]; catalog: number }> {
+): Promise<Served & { changes: Change[]; catalog: number; isTruncated: boolean }> {
   const events = `(SELECT -1 AS source, position, stream AS name, at, commit_position, data, checksum, seq AS number, type AS type, meta FROM ${tables.events(domain)} WHERE position > $2 ORDER BY position LIMIT $3)`
   const documents = collections.map(
     (name, i) =>
       `(SELECT ${i}, revision, id, at, commit_position, data, checksum, expires_at, NULL, NULL FROM ${tables.collection(domain, name)} WHERE revision > $2 ORDER BY revision LIMIT $3)`,
   )
   const inner = `SELECT * FROM (${[events, ...documents].join(' UNION ALL ')}) u ORDER BY position LIMIT $3`
-  const rows = await run(beside(tables, 'd.*, f.catalog', inner, '$1', 'd.position'), [domain, after, count])
+  // Of the same moment as the changes: where it finds nothing ahead, nothing that they lack was truncated.
+  const isTruncated = collections.includes(truncationsCollection)
+    ? `EXISTS (SELECT 1 FROM ${tables.collection(domain, truncationsCollection)} WHERE revision > $2)`
+    : 'false'
+  const columns = `d.*, f.catalog, ${isTruncated} AS truncated`
+  const rows = await run(beside(tables, columns, inner, '$1', 'd.position'), [domain, after, count])
   const changes = records(rows).map(
     ([source, position, name, at, commit, data, checksum, number, type, meta]) =>
       Number(source) === -1
@@ -255,5 +260,10 @@ async function readAfter(
             checksum,
           ]),
   )
-  return { changes, catalog: Number(rows[0]?.at(-1) ?? 0), ...servedOf(rows) }
+  return {
+    changes,
+    catalog: Number(rows[0]?.at(-2) ?? 0),
+    isTruncated: rows[0]?.at(-1) === true,
+    ...servedOf(rows),
+  }
 }

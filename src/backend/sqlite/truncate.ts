@@ -33,7 +33,9 @@ export function truncationsOf(
   items: readonly Change[],
   next: Position,
 ): readonly Document[] {
-  const sql = `SELECT ${documentColumns} FROM ${collectionTable(domain, truncationsCollection)} WHERE id = ? AND revision > ? AND data IS NOT NULL`
+  const table = collectionTable(domain, truncationsCollection)
+  if (rows(`SELECT 1 FROM ${table} WHERE revision > ? LIMIT 1`, next).length === 0) return []
+  const sql = `SELECT ${documentColumns} FROM ${table} WHERE id = ? AND revision > ? AND data IS NOT NULL`
   return streamsWithoutStart(items).flatMap((stream) =>
     rows(sql, stream, next).map((row) => toDocument(truncationsCollection, row) as Document),
   )
