@@ -14,6 +14,17 @@ export { type DocumentPage, Documents, type ListOptions } from './facet/document
 export { Domain } from './facet/domain.ts'
 export type { AppendOptions, CommitOptions, CommitResult, DeleteOptions, PutOptions } from './facet/draft.ts'
 export { type EventCodec, storedEvents } from './facet/event/codec.ts'
+export {
+  Becomes,
+  becomes,
+  type EventDefinition,
+  type EventOptions,
+  event,
+  retired,
+  typed,
+  type Upcaster,
+} from './facet/event/definition.ts'
+export { defineEvents, EventDefinitions, versionOf } from './facet/event/definitions.ts'
 export type { FeedItem, FeedOptions, FeedPage } from './facet/feed.ts'
 export { type EventPage, Log, type ReadOptions } from './facet/log.ts'
 export type { Schema } from './facet/schema.ts'
@@ -32,6 +43,7 @@ export {
 export type { Change } from './model/change.ts'
 export type { DocumentExpectation, FailedCheck, StreamExpectation } from './model/check.ts'
 export type { TableHandler } from './model/commit.ts'
+export type { Event } from './model/event.ts'
 export { type Limits, limits } from './model/limit.ts'
 export type { RunInTransaction, TransactionClient } from './model/transaction-client.ts'
 export { type Json, type JsonText, parseJsonText } from './model/value.ts'

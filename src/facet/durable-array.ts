@@ -37,9 +37,13 @@ export class DurableArray<T> implements Iterable<T> {
   #seq = 0
   #position: Position = 0
 
-  /** `invalid` if the name is no name for a stream; `foreign` if the stream holds something else. */
+  /**
+   * `invalid` if the name is no name for a stream; `foreign` if the stream holds something else; `unsupported` in a
+   * domain with event definitions, which cannot hold a list's events.
+   */
   constructor(domain: { readonly port: SyncPort }, name: string) {
     this.#port = domain.port
+    refuseDefinitions(this.#port)
     this.#stream = name
     this.#load()
   }
@@ -213,6 +217,16 @@ export class DurableArray<T> implements Iterable<T> {
     else if (type === cleared) this.#texts.length = 0
     else throw foreign(this.#stream, type)
   }
+}
+
+/** Definitions refuse what they do not name, in the feed too: one list would stop everybody who follows it. */
+function refuseDefinitions({ domain, events }: SyncPort): void {
+  if (events.types === undefined) return
+  throw new UnderpinError(
+    'unsupported',
+    `Domain ${domain} defines its events, and a DurableArray's are not among them`,
+    { hint: 'Keep the list in a domain of its own.' },
+  )
 }
 
 function foreign(stream: string, type: string): UnderpinError {
