@@ -10,6 +10,7 @@ import { type ExportFlags, exportDomain } from './command/export.ts'
 import { type ImportFlags, importFile } from './command/import.ts'
 import { info } from './command/info.ts'
 import { type MigrateFlags, migrate } from './command/migrate.ts'
+import { checkSchema, type SchemaFlags } from './command/schema.ts'
 import { type AppendFlags, append, type ReadFlags, read, type TailFlags, tail } from './command/streams.ts'
 import { exit } from './exit.ts'
 import { fieldValue, fieldValues, numberOr, positiveNumber, seconds, time, wholeNumber } from './input.ts'
@@ -177,6 +178,18 @@ function addProving(program: Command, run: Run, signal: AbortSignal): void {
     .description('recompute the checksum of every record and the digest of every domain')
     .action((_, command) =>
       run(command, (flags, output) => verify(flags, output, signal), { exitWhenNotOk: () => exit.mismatch }),
+    )
+  program
+    .command('schema')
+    .description('what the definitions of an application say of stored events')
+    .command('check')
+    .description('read every stored event by its definition: known version, upcasters, schema')
+    .requiredOption('--domains <module>', 'the domains as openStore takes them, with defineEvents')
+    .option('--failures <n>', 'show at most so many failures; 20 if left out', wholeNumber)
+    .action((_, command) =>
+      run(command, (flags: SchemaFlags, output) => checkSchema(flags, output, signal), {
+        exitWhenNotOk: () => exit.mismatch,
+      }),
     )
   program
     .command('doctor')

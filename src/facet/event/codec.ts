@@ -10,6 +10,8 @@ export interface EventCodec {
   encode(event: NewEvent): NewEvent
   /** What the application sees of a stored event: usually one event, by its upcasters also several or none. */
   decode(event: Event): readonly StoredEvent[]
+  /** Whether a stored event can be decoded, and what comes of it fits its definition: fails with why not. */
+  examine(event: Event): Promise<void>
 }
 
 /** Events without definitions: any type, any data. */
@@ -20,6 +22,7 @@ export const plainEvents: EventCodec = {
     return event
   },
   decode: (event) => [toStoredEvent(event)],
+  async examine() {},
 }
 
 /** Events with all that is stored of them, reserved keys included: for what copies them. */

@@ -111,7 +111,7 @@ export class EventDefinitions<E extends NewEvent = NewEvent> implements EventCod
     }))
   }
 
-  /** What {@link decode} does, and then whether what came of it fits the schemas; fails with why not. */
+  /** `unsupported` or `invalid`, as {@link decode}; `invalid` also for what its schema does not take. */
   async examine(event: Event): Promise<void> {
     for (const { type, data } of this.decode(event)) {
       const schema = isOwnStream(event.stream) ? undefined : this.#definitions.get(type)?.schema
