@@ -38,6 +38,10 @@ const laws: readonly { layer: RegExp; may: RegExp }[] = [
     layer: /^cli\//,
     may: /^(cli\/|index\.ts$|sync\.ts$|conformance\/conformance\.ts$|backend\/(sqlite\/sqlite|postgres\/postgres)\.ts$)/,
   },
+  {
+    layer: /^testing\//,
+    may: /^(testing\/|facet\/|model\/|backend\/(backend|memory)\.ts$|wrapper\/forward\.ts$|error\.ts$|clock\.ts$)/,
+  },
   { layer: /^facet\//, may: /^(facet\/|model\/|error\.ts$|clock\.ts$)/ },
 ]
 
