@@ -12,6 +12,7 @@ import {
   type NewEvent,
   openStore,
   retired,
+  type Schema,
   type StoredEvent,
   storedEvents,
   typed,
@@ -246,8 +247,12 @@ describe('event definitions', () => {
   })
 
   it('refuse a schema that validates asynchronously', async () => {
-    const domain = await open(defineEvents({ a: event({ schema: z.string().refine(async () => true) }) }))
-    await expect(domain.log.append('s', { type: 'a', data: 'x' })).rejects.toThrow()
+    const validate = () => Promise.reject(new Error('late'))
+    const schema: Schema<string> = { '~standard': { version: 1, vendor: 'test', validate } }
+    const domain = await open(defineEvents({ a: event({ schema }) }))
+    await expect(domain.log.append('s', { type: 'a', data: 'x' })).rejects.toMatchObject({
+      code: 'unsupported',
+    })
     expect(await domain.head()).toBe(0)
   })
 

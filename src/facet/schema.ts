@@ -31,6 +31,8 @@ export function parseWithSync<T>(schema: Schema<T> | undefined, value: unknown, 
   if (schema === undefined) return value as T
   const result = schema['~standard'].validate(value)
   if (result instanceof Promise) {
+    // What becomes of it concerns nobody: the schema is refused.
+    void result.catch(() => {})
     throw new UnderpinError('unsupported', `The schema of ${what} validates asynchronously`, {
       hint: 'Use the asynchronous facets, or a schema that needs no promise.',
     })
