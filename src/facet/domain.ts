@@ -22,11 +22,27 @@ import {
   transact,
 } from './transaction.ts'
 
+/** A domain of any type, for what concerns all of them. */
+export interface AnyDomain {
+  readonly name: string
+  head(options?: CallOptions): Promise<Position>
+}
+
+/** The port of a domain: what facets outside this file, with entries of their own, work on. */
+export let portOf: (domain: AnyDomain) => Port
+
 export class Domain<E extends NewEvent = NewEvent, C extends Collections = Collections> {
   readonly name: string
   /** Streams of events. */
   readonly log: Log<E>
   readonly #port: Port
+
+  static {
+    portOf = (domain) => {
+      if (#port in domain) return (domain as unknown as Domain).#port
+      throw new TypeError('This is not a domain of a store: give store.domain(name)')
+    }
+  }
 
   constructor(port: Port) {
     this.#port = port

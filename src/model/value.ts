@@ -139,7 +139,14 @@ function isDense(value: readonly unknown[]): boolean {
 function explainClass(value: object, path: string): never {
   if (Object.getOwnPropertySymbols(value).length > 0) refuse(path, 'a symbol key', 'Use string keys.')
   const name = (value as { constructor?: { name?: string } }).constructor?.name ?? 'class'
-  refuse(path, `an instance of ${name}`, name === 'Date' ? 'Use toISOString().' : 'Use a plain object.')
+  refuse(path, `an instance of ${name}`, hintFor(value, name))
+}
+
+function hintFor(value: object, name: string): string {
+  if (name === 'Date') return 'Use toISOString().'
+  if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer || value instanceof Blob)
+    return 'Keep bytes in a blob store (underpin/blob), and put the reference to them here.'
+  return 'Use a plain object.'
 }
 
 function fieldPath(value: object, path: string, key: string): string {
