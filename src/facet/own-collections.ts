@@ -1,6 +1,11 @@
 /** All collections that facets keep their state in. Each facet declares its own when it is first used. */
+import { exportCollections } from './export/record.ts'
 import { leaseCollections } from './lease.ts'
 import type { OwnCollections } from './port.ts'
 import { snapshotCollections } from './snapshot/snapshots.ts'
 
-export const ownCollections: OwnCollections = { ...leaseCollections, ...snapshotCollections }
+export const ownCollections: OwnCollections = {
+  ...leaseCollections,
+  ...snapshotCollections,
+  ...exportCollections,
+}

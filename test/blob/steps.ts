@@ -14,11 +14,21 @@ const flows = new AsyncLocalStorage<Flow>()
 const calls = ['open', 'rename', 'mkdir', 'rm', 'link', 'readdir', 'stat'] as const
 const fileCalls = ['read', 'write', 'writeFile', 'readFile', 'sync', 'truncate', 'utimes'] as const
 
-async function step(name: string): Promise<void> {
+let told: (name: string) => void = () => {}
+
+/** Is told of every call of the process. */
+export function watchSteps(tell: (name: string) => void): void {
+  told = tell
+}
+
+/** A call that a piece of work can be stopped before. */
+export async function step(name: string): Promise<void> {
+  told(name)
   const flow = flows.getStore()
   if (flow === undefined) return
   flow.calls.push(name)
-  if (flow.calls.length === flow.at) await flow.stop()
+  // Nothing behind that step happens either, until it is resumed.
+  if (flow.at > 0 && flow.calls.length >= flow.at) await flow.stop()
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: every call of the file system, whatever it takes.
