@@ -1,4 +1,4 @@
-/** What an export reads: a collection, a stream or the feed, page by page, from wherever it stopped. */
+/** Where exports read: a collection, a stream or the feed, page by page, from wherever they stopped. */
 import type { CallOptions } from '../../backend/backend.ts'
 import { UnderpinError } from '../../error.ts'
 import { isOwnCollection } from '../../model/collection.ts'
