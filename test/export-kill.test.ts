@@ -8,6 +8,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { beforeEach, describe, expect, it } from 'vitest'
 import type { Backend } from '../src/backend/backend.ts'
+import { memory } from '../src/backend/memory.ts'
 import { openBackend, openStore, systemClock } from '../src/index.ts'
 import { runUntil, step, watchFiles } from './blob/steps.ts'
 import { domains, fill, linkUrl, live, openExports, tenant } from './export/life.ts'
@@ -123,9 +124,10 @@ async function killEverywhere(
 
 /** Stops it at every step, in this process; the one that was stopped wakes up when another has done its work. */
 async function stopEverywhere(place: Place, folder: string, stride: number): Promise<Judged> {
+  // What is stopped gives no sign of life either, on memory as elsewhere: its commits stop too.
+  const shared = place.url === undefined ? memory() : undefined
   const made = async () => {
-    const store =
-      place.url === undefined ? await place.open(domains) : await openStepping(await openBackend(place.url))
+    const store = await openStepping(shared ?? (await openBackend(place.url ?? '')))
     return { store, exports: await openExports(store.domain('app'), folder) }
   }
   const [first, second] = [await made(), await made()]

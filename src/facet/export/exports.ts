@@ -3,17 +3,18 @@ import { setMaxListeners } from 'node:events'
 import type { CallOptions } from '../../backend/backend.ts'
 import { sleep } from '../../clock.ts'
 import { isUnderpinError, UnderpinError } from '../../error.ts'
+import type { Event } from '../../model/event.ts'
 import { quote } from '../../model/key.ts'
 import { limits } from '../../model/limit.ts'
+import type { Page } from '../../model/page.ts'
 import { encodeValue } from '../../model/value.ts'
 import { throwIfAborted } from '../blob/content.ts'
 import type { BlobStore } from '../blob/store.ts'
 import { type AnyDomain, portOf } from '../domain.ts'
 import { Lease, Leases, leaseCollections } from '../lease.ts'
 import { LeasedPort } from '../leased-port.ts'
-import { Log } from '../log.ts'
 import type { Port } from '../port.ts'
-import { type StoredEvent, toStoredDocument } from '../shape.ts'
+import { type StoredEvent, toStoredDocument, toStoredEvent } from '../shape.ts'
 import type { ExportFormat } from './csv.ts'
 import { download } from './download.ts'
 import { checkKinds, type ExportKinds, kindOf, type ParamsOf } from './kind.ts'
@@ -76,6 +77,7 @@ const defaultPartBytes = 4_194_304
 const defaultTtlMs = 10_000
 const defaultLinkMs = 900_000
 const defaultPollMs = 500
+const auditItems = 1_000
 
 /**
  * The exports of a domain. Every call names the tenant; what is another tenant's is not there. States and audit events
@@ -189,7 +191,13 @@ export class Exports<K extends ExportKinds = ExportKinds> {
   /** What happened to the exports of a tenant, from the beginning. */
   async *audit(tenant: string, options: CallOptions = {}): AsyncGenerator<StoredEvent<ExportEvent>> {
     keyOf(tenant, 'any')
-    yield* new Log<ExportEvent>(this.#port).events(auditStream(tenant), options)
+    for (let after: number | null = 0; after !== null; ) {
+      const range = { after, before: Number.POSITIVE_INFINITY, backwards: false, limit: auditItems }
+      const page: Page<Event, number | null> = await this.#port.read(auditStream(tenant), range, options)
+      // Our own stream, which the definitions of the application say nothing of.
+      for (const event of page.items) yield toStoredEvent<ExportEvent>(event)
+      after = page.next
+    }
   }
 
   /**

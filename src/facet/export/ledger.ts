@@ -57,7 +57,7 @@ export class Ledger {
     audit: Audit | undefined,
     options: CallOptions,
   ): Promise<boolean> {
-    const draft = new Draft(this.port.limits)
+    const draft = new Draft(this.port)
     draft.put(exportsCollection, this.port.collection(exportsCollection), key, record, { expect })
     if (audit !== undefined) {
       const data = { export: record.id, kind: record.kind, ...audit.facts }

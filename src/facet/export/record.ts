@@ -117,6 +117,5 @@ export function keyOf(tenant: string, id: string): string {
 }
 
 export function auditStream(tenant: string): string {
-  return `${auditPrefix}${encodeURIComponent(tenant)}`
+  return `$exports/${encodeURIComponent(tenant)}`
 }
-export const auditPrefix = '$exports/'

@@ -3,10 +3,10 @@ import type { CallOptions } from '../../backend/backend.ts'
 import { UnderpinError } from '../../error.ts'
 import { isOwnCollection } from '../../model/collection.ts'
 import { type ListOptions, toQuery } from '../documents.ts'
-import { type FeedItem, toFeedPage } from '../feed.ts'
+import { isOwnStream } from '../event/codec.ts'
+import { type FeedItem, toFeedItems } from '../feed.ts'
 import type { Port } from '../port.ts'
 import { toStoredDocument } from '../shape.ts'
-import { auditPrefix } from './record.ts'
 
 /** Plain JSON: it is kept with the export, so that any process goes on with it. */
 export type ExportSource =
@@ -77,7 +77,7 @@ async function readStream(
   options: CallOptions,
 ): Promise<SourcePage> {
   const page = await port.read(stream, { after: cursor ?? after, before, backwards: false, limit }, options)
-  const items = page.items.flatMap((event) => port.events.decode(event).map(toItem))
+  const items = page.items.flatMap((event) => toFeedItems(port.events, event))
   return { items, cursor: page.next }
 }
 
@@ -90,15 +90,9 @@ async function readFeed(
 ): Promise<SourcePage> {
   const page = await port.changes(cursor ?? after, limit, options)
   const items = page.items.flatMap((change): readonly FeedItem[] => {
-    if (change.position > until) return []
     // What facets keep for themselves is no tenant's data, least of all what is kept of other tenants' exports.
-    if (change.kind !== 'event')
-      return isOwnCollection(change.collection) ? [] : toFeedPage({ ...page, items: [change] }).items
-    return change.stream.startsWith(auditPrefix) ? [] : port.events.decode(change).map(toItem)
+    const isOwn = change.kind === 'event' ? isOwnStream(change.stream) : isOwnCollection(change.collection)
+    return isOwn || change.position > until ? [] : toFeedItems(port.events, change)
   })
   return { items, cursor: page.next >= Math.min(until, page.head) ? null : page.next }
-}
-
-function toItem(event: ReturnType<Port['events']['decode']>[number]): FeedItem {
-  return { kind: 'event', ...event }
 }
