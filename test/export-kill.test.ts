@@ -21,7 +21,7 @@ const child = fileURLToPath(new URL('./export/child.ts', import.meta.url))
  * start, and a commit to PostgreSQL longer than one to memory.
  */
 const given = Number(process.env.UNDERPIN_KILL_STRIDE ?? 0)
-const strides = { killed: given || 9, memory: given || 2, sqlite: given || 5, postgres: given || 7 }
+const strides = { killed: given || 12, memory: given || 6, sqlite: given || 7, postgres: given || 9 }
 const seed = Number(process.env.UNDERPIN_SEED ?? randomBytes(4).readUInt32LE())
 
 function firstOf(stride: number): number {
