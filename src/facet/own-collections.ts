@@ -3,9 +3,13 @@ import { exportCollections } from './export/record.ts'
 import { leaseCollections } from './lease.ts'
 import type { OwnCollections } from './port.ts'
 import { snapshotCollections } from './snapshot/snapshots.ts'
+import { checkpointCollections } from './subscription/checkpoint.ts'
+import { parkedCollections } from './subscription/parked.ts'
 
 export const ownCollections: OwnCollections = {
   ...leaseCollections,
   ...snapshotCollections,
   ...exportCollections,
+  ...checkpointCollections,
+  ...parkedCollections,
 }

@@ -1,0 +1,217 @@
+/**
+ * The core of everything that consumes the feed durably: one active consumer for each id by lease, a checkpoint that is
+ * committed together with its effect, catch-up and live without a seam. Subscriptions and asynchronous projections are
+ * made of it:
+ *
+ *     const pulse = new Pulse(port, signal)                     // one for each process and domain
+ *     await port.ensure({ ...leaseCollections, ...checkpointCollections })
+ *     await makeCheckpoints(port, [id], 0)                      // if `readCheckpoints` finds none
+ *     await consumeAlone(port, { id, leases, pulse, ttlMs: 5_000, limit: 500, saveEveryMs: 100, signal,
+ *       async take(page, session) {                             // whole commits, in order
+ *         …
+ *         await session.save(page.next, { writes, checks, tables })  // effect and checkpoint: one commit, under the lease
+ *       } })                                                    // resolves when stopped
+ *
+ * `take` may call `session.save` several times (at most once for each change), not at all for a page that does not
+ * concern it, or `session.done` for work whose checkpoint may come later. It must pass on what `session.save` throws,
+ * and end soon when `session.signal` aborts. A holder that was taken for dead is refused by the store (`lost-lease`).
+ */
+import { sleep } from '../../clock.ts'
+import { isUnderpinError } from '../../error.ts'
+import type { Change } from '../../model/change.ts'
+import { isOwnCollection } from '../../model/collection.ts'
+import type { Page } from '../../model/page.ts'
+import type { Position } from '../../model/position.ts'
+import { refuseBeyond } from '../feed.ts'
+import { Lease, type Leases } from '../lease.ts'
+import type { Port } from '../port.ts'
+import type { Listener, Pulse } from './pulse.ts'
+import { Moved, Session } from './session.ts'
+
+export type ChangePage = Page<Change, Position>
+
+export interface ConsumerOptions {
+  /** Of its checkpoint, which must be there, and of its lease. */
+  readonly id: string
+  readonly leases: Leases
+  readonly pulse: Pulse
+  readonly ttlMs: number
+  /** Changes in a page; more if a commit has more. */
+  readonly limit: number
+  /** Milliseconds after which what was done without a checkpoint gets one. */
+  readonly saveEveryMs: number
+  /** Stops it: it finishes what it is at, saves its checkpoint and gives the lease back. */
+  readonly signal: AbortSignal
+  /** Before the pages, and after each change that somebody else made to the checkpoint (a replay, say). */
+  readonly begin?: (session: Session) => Promise<void>
+  readonly take: (page: ChangePage, session: Session) => Promise<void>
+  /** Told of what it does, for those who ask. */
+  readonly tell?: (state: ConsumerState) => void
+}
+
+export type ConsumerState =
+  | { readonly kind: 'waiting'; readonly holder: string }
+  | { readonly kind: 'consuming'; readonly position: Position }
+  | { readonly kind: 'unavailable'; readonly error: unknown; readonly retryInMs: number }
+
+const firstRetryMs = 50
+const lastRetryMs = 5_000
+
+/** Waits for the lease and consumes under it, again whenever it was lost, until stopped. */
+export async function consumeAlone(port: Port, options: ConsumerOptions): Promise<void> {
+  const { id, leases, ttlMs, signal, pulse } = options
+  while (!isOver(options)) {
+    const found = await lasting(port, options, () => leases.attempt(leaseOf(id), { ttlMs, signal }))
+    if (found === undefined) return
+    if (found instanceof Lease) {
+      await consume(port, found, options)
+      continue
+    }
+    options.tell?.({ kind: 'waiting', holder: found.holder })
+    const waitMs = Math.min(found.retryInMs, lookEveryMs(ttlMs)) * (0.75 + 0.5 * port.clock.random())
+    await sleep(port.clock, waitMs, AbortSignal.any([signal, pulse.over]))
+  }
+}
+
+/** The lease of a consumer. */
+export function leaseOf(id: string): string {
+  return `consumer:${id}`
+}
+
+/** Milliseconds between looks whether a lease was given back. */
+export function lookEveryMs(ttlMs: number): number {
+  return Math.min(250, Math.max(5, ttlMs / 10))
+}
+
+/** Consumes under a lease, until stopped or the lease is lost; then the lease is given back. */
+export async function consume(port: Port, lease: Lease, options: ConsumerOptions): Promise<void> {
+  const session = new Session(port, options.id, lease, options.signal, options)
+  const listener = options.pulse.listen(port)
+  try {
+    await lasting(port, options, () => new Consumer(port, session, listener, options).run(), session.signal)
+    if (session.unsaved > 0 && !lease.signal.aborted)
+      await lasting(port, options, () => session.save(session.position), AbortSignal.abort())
+  } finally {
+    listener.close()
+    // A lease that cannot be given back ends by itself when its time is over: others only wait longer.
+    await lease.release().catch(() => false)
+  }
+}
+
+/** Does something again for as long as the store is out of reach; undefined when stopped. */
+async function lasting<T>(
+  port: Port,
+  options: ConsumerOptions,
+  work: () => Promise<T>,
+  signal: AbortSignal = options.signal,
+): Promise<T | undefined> {
+  for (let retryInMs = firstRetryMs; ; retryInMs = Math.min(retryInMs * 2, lastRetryMs)) {
+    const since = port.clock.monotonic()
+    try {
+      return await work()
+    } catch (error) {
+      if (error instanceof Moved && !signal.aborted) continue
+      if (signal.aborted || isOver(options) || endsTurn(error)) return undefined
+      if (!isOutage(error)) throw error
+      if (port.clock.monotonic() - since > 10 * lastRetryMs) retryInMs = firstRetryMs
+      options.tell?.({ kind: 'unavailable', error, retryInMs })
+      await sleep(port.clock, retryInMs * (0.5 + port.clock.random()), signal)
+    }
+  }
+}
+
+function isOver({ signal, pulse }: ConsumerOptions): boolean {
+  return signal.aborted || pulse.over.aborted
+}
+
+function endsTurn(error: unknown): boolean {
+  return isUnderpinError(error, 'lost-lease') || isUnderpinError(error, 'closed')
+}
+
+/** Whether an error says that the store is out of reach, and nothing of what was asked of it. */
+export function isOutage(error: unknown): boolean {
+  return (
+    isUnderpinError(error) &&
+    (error.code === 'unknown' || (error.retryable && error.code !== 'locked' && error.code !== 'in-flight'))
+  )
+}
+
+class Consumer {
+  readonly #port: Port
+  readonly #session: Session
+  readonly #listener: Listener
+  readonly #options: ConsumerOptions
+  /** Changes that were passed over since the checkpoint was saved. */
+  #passed = 0
+
+  constructor(port: Port, session: Session, listener: Listener, options: ConsumerOptions) {
+    this.#port = port
+    this.#session = session
+    this.#listener = listener
+    this.#options = options
+  }
+
+  async run(): Promise<void> {
+    const session = this.#session
+    await session.load()
+    await this.#options.begin?.(session)
+    while (!session.signal.aborted && !isOver(this.#options)) {
+      this.#listener.clear()
+      if (session.stored.isPaused) await this.#pause()
+      else if (await this.#step()) await this.#rest()
+    }
+  }
+
+  /** Takes a page; whether it was the last for now. */
+  async #step(): Promise<boolean> {
+    const session = this.#session
+    const { limit, take, tell } = this.#options
+    const page = await this.#port.changes(session.position, limit, { signal: session.signal })
+    refuseBeyond(session.position, page.head)
+    if (page.items.some((change) => session.isForeign(change))) {
+      const isReset = await session.load()
+      await this.#options.begin?.(session)
+      if (isReset || session.stored.isPaused) return false
+    }
+    const before = session.stored.revision
+    await take(page, session)
+    if (session.signal.aborted) return true
+    if (session.stored.revision !== before) this.#passed = 0
+    this.#passed += page.items.filter(isForApplications).length
+    session.done(page.next, 0)
+    tell?.({ kind: 'consuming', position: page.next })
+    await this.#saveWhenDue()
+    return page.next >= page.head
+  }
+
+  /** Changes that concern nobody are not worth a commit each; but after a restart not all are passed over again. */
+  async #saveWhenDue(): Promise<void> {
+    const session = this.#session
+    await session.saveWhenDue()
+    if (this.#passed < passedAtMost) return
+    await session.save(session.position)
+    this.#passed = 0
+  }
+
+  async #rest(): Promise<void> {
+    const session = this.#session
+    await this.#listener.next(session.signal, session.saveInMs)
+    if (!session.signal.aborted) await this.#saveWhenDue()
+  }
+
+  /** A pause is noticed in the feed or by a commit that it overtook; so is its end, by looking whenever something moved. */
+  async #pause(): Promise<void> {
+    const session = this.#session
+    if (session.unsaved > 0) await session.save(session.position)
+    await this.#listener.next(session.signal)
+    if (session.signal.aborted || isOver(this.#options)) return
+    await session.load()
+    if (!session.stored.isPaused) await this.#options.begin?.(session)
+  }
+}
+
+const passedAtMost = 5_000
+
+function isForApplications(change: Change): boolean {
+  return change.kind === 'event' || !isOwnCollection(change.collection)
+}

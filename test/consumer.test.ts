@@ -1,0 +1,81 @@
+import { beforeEach, describe, expect, it } from 'vitest'
+import { memory } from '../src/backend/memory.ts'
+import { Leases, leaseCollections } from '../src/facet/lease.ts'
+import type { Port } from '../src/facet/port.ts'
+import {
+  checkpointCollections,
+  makeCheckpoints,
+  readCheckpoints,
+} from '../src/facet/subscription/checkpoint.ts'
+import { type ConsumerOptions, consumeAlone } from '../src/facet/subscription/consumer.ts'
+import { Pulse } from '../src/facet/subscription/pulse.ts'
+import { limits } from '../src/model/limit.ts'
+import { encodeValue } from '../src/model/value.ts'
+import { Route } from '../src/route.ts'
+import { FakeClock, idle } from './fake-clock.ts'
+
+const ttlMs = 900
+
+describe('a consumer', () => {
+  let port: Port
+  let clock: FakeClock
+  let stop: AbortController
+  beforeEach(async () => {
+    const backend = memory()
+    await backend.open()
+    clock = new FakeClock()
+    stop = new AbortController()
+    const route = new Route('app', [backend], { clock, limits, deadlineMs: 10_000 })
+    await route.create(backend)
+    await route.declare(new Map([['things', { definition: { fields: {}, indexes: {} }, schema: undefined }]]))
+    await route.ensure({ ...leaseCollections, ...checkpointCollections })
+    port = route
+    await makeCheckpoints(port, ['sum'], 0)
+  })
+
+  const put = (id: string) =>
+    port.commit({
+      at: 0,
+      writes: [{ kind: 'put', collection: 'things', id, data: encodeValue(1), expiresAt: null }],
+      checks: [],
+    })
+  const options = (take: ConsumerOptions['take'], holder = 'p'): ConsumerOptions => ({
+    id: 'sum',
+    leases: new Leases(port, holder),
+    pulse: new Pulse(port, stop.signal),
+    ttlMs,
+    limit: 10,
+    saveEveryMs: 100,
+    signal: stop.signal,
+    take,
+  })
+
+  it('commits effect and checkpoint together, page by page, then as changes come', async () => {
+    await put('a')
+    const pages: number[] = []
+    const consuming = consumeAlone(
+      port,
+      options(async (page, session) => {
+        if (!page.items.some((change) => change.kind === 'document' && change.collection === 'things')) return
+        pages.push(page.next)
+        const write = {
+          kind: 'append',
+          stream: 'out',
+          type: 'took',
+          data: encodeValue(page.next),
+          meta: null,
+        } as const
+        await session.save(page.next, { writes: [write] })
+      }),
+    )
+    await idle()
+    await put('b')
+    await idle()
+    expect(pages).toHaveLength(2)
+    const [checkpoint] = await readCheckpoints(port, ['sum'])
+    expect(checkpoint?.position).toBe(pages[1])
+    stop.abort()
+    await consuming
+    expect(clock.timers).toBe(0)
+  })
+})
