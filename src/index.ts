@@ -34,6 +34,18 @@ export { archiveFolder } from './facet/snapshot/archive-folder.ts'
 export type { Compaction, CompactOptions } from './facet/snapshot/compact.ts'
 export type { Fold, FoldedEvent } from './facet/snapshot/fold.ts'
 export type { SnapshotOutcome, SnapshotPolicy, StateOptions, StreamState } from './facet/snapshot/state.ts'
+export type { ChangeFilter } from './facet/subscription/entry.ts'
+export type { LiveOptions, Missed } from './facet/subscription/live.ts'
+export type {
+  AtLeastOnceOptions,
+  ExactlyOnceOptions,
+  HandlerContext,
+  RetryOptions,
+  SubscriptionOptions,
+  TransactionContext,
+} from './facet/subscription/options.ts'
+export type { Lag, PartitionStatus, SubscriptionStatus, Why } from './facet/subscription/status.ts'
+export { type ParkedChange, type ResetTo, Subscription } from './facet/subscription/subscription.ts'
 export {
   type ReplayedTransaction,
   Transaction,

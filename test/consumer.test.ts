@@ -46,7 +46,6 @@ describe('a consumer', () => {
     ttlMs,
     limit: 10,
     saveEveryMs: 100,
-    signal: stop.signal,
     take,
   })
 

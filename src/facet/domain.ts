@@ -13,6 +13,9 @@ import { type Compaction, type CompactOptions, compactStream } from './snapshot/
 import type { Fold } from './snapshot/fold.ts'
 import { historyOf } from './snapshot/history.ts'
 import { type StateOptions, type StreamState, stateOf } from './snapshot/state.ts'
+import { type LiveOptions, live, type Missed } from './subscription/live.ts'
+import type { SubscriptionOptions } from './subscription/options.ts'
+import { Subscription } from './subscription/subscription.ts'
 import {
   type Collections,
   type ReplayedTransaction,
@@ -96,6 +99,21 @@ export class Domain<E extends NewEvent = NewEvent, C extends Collections = Colle
   /** All changes after a position, then those to come, until the signal aborts or the loop is left. */
   follow(options: FeedOptions & { readonly signal?: AbortSignal } = {}): AsyncGenerator<FeedItem<E>> {
     return follow(this.#port, options)
+  }
+
+  /**
+   * A named, durable consumer of the domain's changes: in order, at least once, or exactly once into this domain. Nothing
+   * happens before `run` is called, by any number of processes.
+   */
+  subscription(options: SubscriptionOptions<E, C>): Subscription<E, C> {
+    return new Subscription(this.#port, options)
+  }
+
+  /** Changes as they come, filtered, for a user interface: nothing durable, and a slow reader is never lied to. */
+  live(options: LiveOptions & { readonly slow: 'skip' }): AsyncGenerator<FeedItem<E> | Missed>
+  live(options?: LiveOptions & { readonly slow?: 'wait' }): AsyncGenerator<FeedItem<E>>
+  live(options: LiveOptions = {}): AsyncGenerator<FeedItem<E> | Missed> {
+    return live(this.#port, options)
   }
 
   /**

@@ -138,6 +138,12 @@ export class Draft {
     return { at, writes: [...this.writes, put], checks: [...this.checks, absent], ...tables }
   }
 
+  /** What it asks for, to be committed together with something else. */
+  toEffect(): Pick<Commit, 'writes' | 'checks' | 'tables'> {
+    const tables = this.#tables === undefined ? undefined : this.#told(this.#tables)
+    return { writes: this.writes, checks: this.checks, ...tables }
+  }
+
   /** `mismatch` if the id was used before for other writes. */
   checkFingerprint(id: string, fingerprint: string): void {
     if (fingerprint === this.#fingerprint()) return
@@ -151,12 +157,16 @@ export class Draft {
   #handler(): Pick<Commit, 'tables'> | undefined {
     const handler = this.#tables
     if (handler === undefined) return undefined
-    const count = this.writes.length
-    if (count === 0)
+    if (this.writes.length === 0)
       throw new UnderpinError(
         'invalid',
         'A commit with a table handler must write an event or a document too',
       )
+    return this.#told(handler)
+  }
+
+  #told(handler: TableHandler): Pick<Commit, 'tables'> {
+    const count = this.writes.length
     return {
       tables: (client, { positions, seqs }) =>
         handler(client, { positions: positions.slice(0, count), seqs }),

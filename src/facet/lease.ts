@@ -18,8 +18,8 @@ import { quote } from '../model/key.ts'
 import { decodeValue, encodeValue } from '../model/value.ts'
 import type { OwnCollections, Port } from './port.ts'
 
-const grants = '$leases'
-const beats = '$beats'
+export const grants = '$leases'
+export const beats = '$beats'
 export const leaseCollections: OwnCollections = { [grants]: plainCollection, [beats]: plainCollection }
 
 /** What a grant says of its holder. */

@@ -6,7 +6,7 @@
  *     const pulse = new Pulse(port, signal)                     // one for each process and domain
  *     await port.ensure({ ...leaseCollections, ...checkpointCollections })
  *     await makeCheckpoints(port, [id], 0)                      // if `readCheckpoints` finds none
- *     await consumeAlone(port, { id, leases, pulse, ttlMs: 5_000, limit: 500, saveEveryMs: 100, signal,
+ *     await consumeAlone(port, { id, leases, pulse, ttlMs: 5_000, limit: 500, saveEveryMs: 100,
  *       async take(page, session) {                             // whole commits, in order
  *         …
  *         await session.save(page.next, { writes, checks, tables })  // effect and checkpoint: one commit, under the lease
@@ -34,14 +34,13 @@ export interface ConsumerOptions {
   /** Of its checkpoint, which must be there, and of its lease. */
   readonly id: string
   readonly leases: Leases
+  /** Wakes it, and stops it when it is over: it finishes what it is at, saves its checkpoint and gives the lease back. */
   readonly pulse: Pulse
   readonly ttlMs: number
   /** Changes in a page; more if a commit has more. */
   readonly limit: number
   /** Milliseconds after which what was done without a checkpoint gets one. */
   readonly saveEveryMs: number
-  /** Stops it: it finishes what it is at, saves its checkpoint and gives the lease back. */
-  readonly signal: AbortSignal
   /** Before the pages, and after each change that somebody else made to the checkpoint (a replay, say). */
   readonly begin?: (session: Session) => Promise<void>
   readonly take: (page: ChangePage, session: Session) => Promise<void>
@@ -59,17 +58,18 @@ const lastRetryMs = 5_000
 
 /** Waits for the lease and consumes under it, again whenever it was lost, until stopped. */
 export async function consumeAlone(port: Port, options: ConsumerOptions): Promise<void> {
-  const { id, leases, ttlMs, signal, pulse } = options
-  while (!isOver(options)) {
-    const found = await lasting(port, options, () => leases.attempt(leaseOf(id), { ttlMs, signal }))
+  const { id, leases, ttlMs, tell, pulse } = options
+  const signal = pulse.over
+  while (!signal.aborted) {
+    const found = await lasting(port, signal, () => leases.attempt(leaseOf(id), { ttlMs, signal }), tell)
     if (found === undefined) return
     if (found instanceof Lease) {
       await consume(port, found, options)
       continue
     }
-    options.tell?.({ kind: 'waiting', holder: found.holder })
+    tell?.({ kind: 'waiting', holder: found.holder })
     const waitMs = Math.min(found.retryInMs, lookEveryMs(ttlMs)) * (0.75 + 0.5 * port.clock.random())
-    await sleep(port.clock, waitMs, AbortSignal.any([signal, pulse.over]))
+    await sleep(port.clock, waitMs, signal)
   }
 }
 
@@ -83,14 +83,20 @@ export function lookEveryMs(ttlMs: number): number {
   return Math.min(250, Math.max(5, ttlMs / 10))
 }
 
-/** Consumes under a lease, until stopped or the lease is lost; then the lease is given back. */
-export async function consume(port: Port, lease: Lease, options: ConsumerOptions): Promise<void> {
-  const session = new Session(port, options.id, lease, options.signal, options)
+/** Consumes under a lease, until `stop` aborts or the lease is lost; then the lease is given back. */
+export async function consume(
+  port: Port,
+  lease: Lease,
+  options: ConsumerOptions,
+  stop: AbortSignal = options.pulse.over,
+): Promise<void> {
+  const session = new Session(port, options.id, lease, stop, options)
   const listener = options.pulse.listen(port)
+  const consumer = new Consumer(port, session, listener, options)
   try {
-    await lasting(port, options, () => new Consumer(port, session, listener, options).run(), session.signal)
+    await lasting(port, session.signal, () => consumer.run(), options.tell)
     if (session.unsaved > 0 && !lease.signal.aborted)
-      await lasting(port, options, () => session.save(session.position), AbortSignal.abort())
+      await lasting(port, session.signal, () => session.save(session.position))
   } finally {
     listener.close()
     // A lease that cannot be given back ends by itself when its time is over: others only wait longer.
@@ -98,30 +104,27 @@ export async function consume(port: Port, lease: Lease, options: ConsumerOptions
   }
 }
 
-/** Does something again for as long as the store is out of reach; undefined when stopped. */
-async function lasting<T>(
+/** Does something again for as long as the store is out of reach; undefined when it was ended. */
+export async function lasting<T>(
   port: Port,
-  options: ConsumerOptions,
+  signal: AbortSignal,
   work: () => Promise<T>,
-  signal: AbortSignal = options.signal,
+  tell?: ConsumerOptions['tell'],
 ): Promise<T | undefined> {
   for (let retryInMs = firstRetryMs; ; retryInMs = Math.min(retryInMs * 2, lastRetryMs)) {
     const since = port.clock.monotonic()
     try {
       return await work()
     } catch (error) {
-      if (error instanceof Moved && !signal.aborted) continue
-      if (signal.aborted || isOver(options) || endsTurn(error)) return undefined
+      if (signal.aborted || endsTurn(error)) return undefined
+      if (error instanceof Moved) continue
       if (!isOutage(error)) throw error
       if (port.clock.monotonic() - since > 10 * lastRetryMs) retryInMs = firstRetryMs
-      options.tell?.({ kind: 'unavailable', error, retryInMs })
+      tell?.({ kind: 'unavailable', error, retryInMs })
       await sleep(port.clock, retryInMs * (0.5 + port.clock.random()), signal)
+      if (signal.aborted) return undefined
     }
   }
-}
-
-function isOver({ signal, pulse }: ConsumerOptions): boolean {
-  return signal.aborted || pulse.over.aborted
 }
 
 function endsTurn(error: unknown): boolean {
@@ -155,7 +158,7 @@ class Consumer {
     const session = this.#session
     await session.load()
     await this.#options.begin?.(session)
-    while (!session.signal.aborted && !isOver(this.#options)) {
+    while (!session.signal.aborted) {
       this.#listener.clear()
       if (session.stored.isPaused) await this.#pause()
       else if (await this.#step()) await this.#rest()
@@ -204,7 +207,7 @@ class Consumer {
     const session = this.#session
     if (session.unsaved > 0) await session.save(session.position)
     await this.#listener.next(session.signal)
-    if (session.signal.aborted || isOver(this.#options)) return
+    if (session.signal.aborted) return
     await session.load()
     if (!session.stored.isPaused) await this.#options.begin?.(session)
   }

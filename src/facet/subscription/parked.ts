@@ -1,6 +1,8 @@
 /** Parked changes: what a subscription could not handle, one document each in `$parked`: a reference and the reason. */
+
+import type { UnderpinError } from '../../error.ts'
 import type { Write } from '../../model/change.ts'
-import type { Check } from '../../model/check.ts'
+import type { Check, FailedCheck } from '../../model/check.ts'
 import { plainCollection } from '../../model/collection.ts'
 import type { Document } from '../../model/document.ts'
 import type { Cursor, Page } from '../../model/page.ts'
@@ -73,4 +75,10 @@ export function unpark(id: string): Write {
 /** It is still as it was read. */
 export function stillParked({ id, revision }: StoredParked): Check {
   return { kind: 'document', collection: parkedCollection, id, expect: revision }
+}
+
+/** Whether a commit failed because a parked change is not as it was read. */
+export function isAboutParked({ details }: UnderpinError): boolean {
+  const failed = (details.failed ?? []) as readonly FailedCheck[]
+  return failed.some((check) => check.kind === 'document' && check.collection === parkedCollection)
 }

@@ -11,10 +11,14 @@ export class Pulse {
   readonly #over = new AbortController()
 
   constructor(port: Port, signal: AbortSignal) {
-    void this.#watch(port, signal)
+    const end = () => this.end()
+    if (signal.aborted) end()
+    signal.addEventListener('abort', end)
+    this.over.addEventListener('abort', () => signal.removeEventListener('abort', end))
+    void this.#watch(port)
   }
 
-  /** Aborts when there is nothing more to wait for: the signal aborted, or the store was closed. */
+  /** Aborts when there is nothing more to wait for: the signal aborted, the store was closed, or {@link end} was called. */
   get over(): AbortSignal {
     return this.#over.signal
   }
@@ -25,19 +29,23 @@ export class Pulse {
     return listener
   }
 
+  end(): void {
+    this.#over.abort()
+  }
+
   /** Hints only: a watch that fails is begun again, and meanwhile what is wrong with the store shows when it is read. */
-  async #watch(port: Port, signal: AbortSignal): Promise<void> {
-    for (let isOpen = true; isOpen && !signal.aborted; ) {
+  async #watch(port: Port): Promise<void> {
+    for (let isOpen = true; isOpen && !this.over.aborted; ) {
       try {
-        for await (const _hint of port.watch(signal)) this.#wakeAll()
+        for await (const _hint of port.watch(this.over)) this.#wakeAll()
         isOpen = false
       } catch (error) {
         isOpen = !isUnderpinError(error, 'closed')
         this.#wakeAll()
-        if (isOpen) await sleep(port.clock, rewatchAfterMs, signal)
+        if (isOpen) await sleep(port.clock, rewatchAfterMs, this.over)
       }
     }
-    this.#over.abort()
+    this.end()
   }
 
   #wakeAll(): void {
