@@ -1,7 +1,8 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { memory } from '../src/backend/memory.ts'
+import { ForwardPort } from '../src/facet/forward-port.ts'
 import { Leases, leaseCollections } from '../src/facet/lease.ts'
-import type { Port } from '../src/facet/port.ts'
+import { type EventCodec, type Port, plainEvents } from '../src/facet/port.ts'
 import {
   checkpointCollections,
   makeCheckpoints,
@@ -9,6 +10,7 @@ import {
 } from '../src/facet/subscription/checkpoint.ts'
 import { type ConsumerOptions, consumeAlone } from '../src/facet/subscription/consumer.ts'
 import { Pulse } from '../src/facet/subscription/pulse.ts'
+import { Subscription } from '../src/facet/subscription/subscription.ts'
 import { limits } from '../src/model/limit.ts'
 import { encodeValue } from '../src/model/value.ts'
 import { Route } from '../src/route.ts'
@@ -77,4 +79,54 @@ describe('a consumer', () => {
     await consuming
     expect(clock.timers).toBe(0)
   })
+
+  it('gets the events of the codec: none or several of one, and parks what it cannot decode', async () => {
+    const events: EventCodec = {
+      encode: (event) => event,
+      decode(event) {
+        const [decoded] = plainEvents.decode(event)
+        if (decoded === undefined || event.type === 'gone') return []
+        if (event.type === 'unknown') throw new Error('unknown version 9')
+        return event.type === 'two' ? [decoded, { ...decoded, type: 'second' }] : [decoded]
+      },
+    }
+    const seen: unknown[] = []
+    const subscription = new Subscription(new Decoding(port, events), {
+      name: 'decoded',
+      filter: { streams: 's' },
+      handleBatch: (items) => seen.push(...items.map((item) => item.kind === 'event' && item.type)),
+    })
+    const types = ['one', 'gone', 'two', 'unknown', 'one']
+    const writes = types.map(
+      (type) => ({ kind: 'append', stream: 's', type, data: encodeValue(1), meta: null }) as const,
+    )
+    await port.commit({ at: 0, writes, checks: [] })
+    const running = subscription.run({ signal: stop.signal })
+    await idle()
+    await idle()
+    expect(seen).toEqual(['one', 'two', 'second', 'one'])
+    expect(await subscription.parked()).toMatchObject([
+      { change: { type: 'unknown', seq: 4 }, error: 'Error: unknown version 9', attempts: 1 },
+    ])
+    stop.abort()
+    await running
+    expect(clock.timers).toBe(0)
+  })
 })
+
+class Decoding extends ForwardPort {
+  readonly #events: EventCodec
+
+  constructor(inner: Port, events: EventCodec) {
+    super(inner)
+    this.#events = events
+  }
+
+  override get events() {
+    return this.#events
+  }
+
+  protected override around(inner: Port): Port {
+    return new Decoding(inner, this.#events)
+  }
+}

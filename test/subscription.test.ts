@@ -25,6 +25,15 @@ async function until(holds: () => unknown, what: () => unknown = () => ''): Prom
   }
 }
 
+/** Deletes the grant of a lease, as whoever takes it over replaces it. */
+async function seize(place: Place, id: string): Promise<void> {
+  const store = await place.open({ app: { collections: {} } })
+  const backend = store.backends.get('main')
+  const { epoch } = (await backend?.fence('app')) ?? { epoch: 0 }
+  const write = { kind: 'delete', collection: '$leases', id } as const
+  await backend?.commit('app', epoch, [{ at: Date.now(), writes: [write], checks: [] }])
+}
+
 const data = (item: FeedItem) => (item.kind === 'event' ? item.data : item.kind)
 
 describe.each(placeKinds)('a subscription on $name', ({ make, missing }) => {
@@ -501,6 +510,33 @@ describe.each(placeKinds)('a subscription on $name', ({ make, missing }) => {
     bad({ handle: undefined }, TypeError)
     bad({ mode: 'exactly-once', parallel: 2 }, TypeError)
     expect(await app.head()).toBe(head)
+  })
+
+  it('exactly once, refuses the writes of a handler whose lease was taken over, and lets the other go on', async () => {
+    const other = (await place.open(domains)).domain('app') as App
+    let isHolding = true
+    const of = (domain: App, who: string) =>
+      domain.subscription({
+        name: 'zombie',
+        mode: 'exactly-once',
+        filter: { types: ['said'] },
+        ttlMs: 60_000,
+        async handle(_item, { tx }) {
+          if (who === 'old') await until(() => !isHolding)
+          tx.append('out', { type: 'heard', data: who })
+        },
+      })
+    const old = start(of(app, 'old'))
+    await say(1)
+    await until(async () => (await of(app, 'old').status()).why.code === 'behind')
+    // As a process that saw no sign of life for the whole time would.
+    await seize(place, 'consumer:zombie/0')
+    start(of(other, 'new'))
+    await until(async () => (await app.log.seq('out')) === 1)
+    isHolding = false
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    expect((await app.log.read('out')).events.map((event) => event.data)).toEqual(['new'])
+    await old.stop()
   })
 
   it('shows changes live, and tells a slow reader what it missed', async () => {

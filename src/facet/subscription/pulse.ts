@@ -1,4 +1,5 @@
 /** One watch of a domain for all who wait in a process. */
+import { setMaxListeners } from 'node:events'
 import { sleep } from '../../clock.ts'
 import { isUnderpinError } from '../../error.ts'
 import type { Port } from '../port.ts'
@@ -11,6 +12,8 @@ export class Pulse {
   readonly #over = new AbortController()
 
   constructor(port: Port, signal: AbortSignal) {
+    // Each consumer and each wait listens to it: many are no leak.
+    setMaxListeners(0, this.over)
     const end = () => this.end()
     if (signal.aborted) end()
     signal.addEventListener('abort', end)
