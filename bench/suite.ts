@@ -6,6 +6,7 @@ import { measureBloat } from './bloat.ts'
 import type { Case } from './case.ts'
 import { postgresCases } from './cases/postgres.ts'
 import { sqliteCases } from './cases/sqlite.ts'
+import { measureDelivery } from './delivery.ts'
 import { measureImport } from './import.ts'
 import { runPgbench } from './pgbench.ts'
 import type { Figure } from './report.ts'
@@ -35,13 +36,19 @@ export async function openSuite(on: On, isQuick: boolean): Promise<Suite | strin
 }
 
 function sqliteSuite(isQuick: boolean): Suite {
+  const places: Places = {
+    make: async () => mkdtempSync(join(tmpdir(), 'underpin-bench-')),
+    remove: async (folder) => rmSync(folder, { recursive: true, force: true }),
+  }
   return {
     on: 'sqlite',
     settings: 'synchronous=FULL where it can be set',
     cases: sqliteCases(isQuick),
-    others: { import: () => measureImport(isQuick ? 400_000 : 1_000_000) },
-    make: async () => mkdtempSync(join(tmpdir(), 'underpin-bench-')),
-    remove: async (folder) => rmSync(folder, { recursive: true, force: true }),
+    others: {
+      import: () => measureImport(isQuick ? 400_000 : 1_000_000),
+      delivery: () => measureDelivery('sqlite', places, isQuick ? 500 : 2_000),
+    },
+    ...places,
     async close() {},
   }
 }
@@ -56,6 +63,7 @@ async function postgresSuite(isQuick: boolean): Promise<Suite | string> {
     cases: postgresCases(isQuick),
     others: {
       bloat: () => measureBloat(places, isQuick ? 20 : 300),
+      delivery: () => measureDelivery('postgres', places, isQuick ? 500 : 2_000),
       pgbench: () => runPgbench(places, isQuick ? 2 : 6),
     },
     ...places,

@@ -1,9 +1,9 @@
 /** Writers and consumers: processes that are killed, or, on memory, stores that fall silent in the middle of a call. */
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
 import type { Backend } from '../../src/index.ts'
 import { Forward } from '../../src/wrapper/forward.ts'
+import { compiledWorker } from './compiled.ts'
 import { Random } from './random.ts'
 import { consume, openApp, type Which, write } from './work.ts'
 
@@ -24,7 +24,7 @@ export interface Crew {
 }
 
 /** Processes on a store that several can open. */
-export function processes(url: string): Crew {
+export function processes(url: string, ttlMs: number): Crew {
   return {
     async write(seed) {
       const child = await start('write', url, seed)
@@ -40,7 +40,7 @@ export function processes(url: string): Crew {
       }
     },
     async consume(tell) {
-      const child = await start('consume', url, 0)
+      const child = await start('consume', url, ttlMs)
       child.on('message', tell)
       return {
         async kill() {
@@ -54,15 +54,14 @@ export function processes(url: string): Crew {
   }
 }
 
-async function start(role: string, url: string, seed: number): Promise<ChildProcess> {
-  const worker = fileURLToPath(new URL('./worker.ts', import.meta.url))
-  const child = fork(worker, [role, url, String(seed)], { execArgv: ['--import', 'tsx'] })
+async function start(role: string, url: string, number: number): Promise<ChildProcess> {
+  const child = fork(compiledWorker(), [role, url, String(number)], { execArgv: [] })
   await once(child, 'message')
   return child
 }
 
 /** Views of one backend in this process. */
-export function views(backend: Backend): Crew {
+export function views(backend: Backend, ttlMs: number): Crew {
   return {
     async write(seed) {
       const stores = await Promise.all([1, 2, 3, 4].map(() => openApp(backend)))
@@ -82,7 +81,7 @@ export function views(backend: Backend): Crew {
     async consume(tell) {
       const mortal = new Mortal(backend)
       const app = (await openApp(mortal)).domain('app')
-      const consuming = consume(app, new AbortController().signal, (which) => {
+      const consuming = consume(app, ttlMs, new AbortController().signal, (which) => {
         if (!mortal.isDead) tell(which)
       })
       const failed = consuming.then(

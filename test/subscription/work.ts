@@ -3,7 +3,6 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { type Domain, type FeedItem, type NewEvent, openStore } from '../../src/index.ts'
 import type { Random } from './random.ts'
 
-export const ttlMs = 600
 export const partitions = 4
 const domains = { app: { collections: { sums: {} } } } as const
 export type App = Domain<NewEvent>
@@ -19,7 +18,7 @@ export type Which = keyof typeof effects
 const positionOf = (item: FeedItem) => ({ type: 'handled', data: item.position })
 
 /** The three subscriptions that every consumer runs. */
-export function subscriptions(app: App, tell: (which: Which) => void) {
+export function subscriptions(app: App, ttlMs: number, tell: (which: Which) => void = () => {}) {
   const common = { filter: { streams: 'in-' }, ttlMs, batch: 20, retry: { firstMs: 5 } } as const
   return {
     single: app.subscription({
@@ -56,8 +55,13 @@ export function subscriptions(app: App, tell: (which: Which) => void) {
 }
 
 /** Runs all three until the signal aborts. */
-export async function consume(app: App, signal: AbortSignal, tell: (which: Which) => void): Promise<void> {
-  const { single, group, least } = subscriptions(app, tell)
+export async function consume(
+  app: App,
+  ttlMs: number,
+  signal: AbortSignal,
+  tell: (which: Which) => void,
+): Promise<void> {
+  const { single, group, least } = subscriptions(app, ttlMs, tell)
   await Promise.all([single.run({ signal }), group.run({ signal }), least.run({ signal })])
 }
 
@@ -71,7 +75,7 @@ export async function write(
 ): Promise<{ commits: number; rollbacks: number }> {
   const done = { commits: 0, rollbacks: 0 }
   while (!signal.aborted) {
-    await pause(random.below(400))
+    await pause(random.below(600))
     const count = 1 + random.below(3)
     const events = Array.from({ length: count }, () => ({ type: 'happened', data: random.below(1_000) }))
     const stream = `in-${random.below(12)}`

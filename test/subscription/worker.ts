@@ -1,8 +1,8 @@
-/** A process with four writers, or one that consumes until it is killed: `worker.ts write|consume URL SEED`. */
+/** A process with four writers, or one that consumes until it is killed: `worker.ts write URL SEED` or `… consume URL TTL`. */
 import { Random } from './random.ts'
 import { consume, openApp, write } from './work.ts'
 
-const [role, url = '', seed = '0'] = process.argv.slice(2)
+const [role, url = '', number = '0'] = process.argv.slice(2)
 const store = await openApp(url)
 const app = store.domain('app')
 const ending = new AbortController()
@@ -14,14 +14,14 @@ if (role === 'write') {
   const stores = await Promise.all([1, 2, 3, 4].map(() => openApp(url)))
   const done = await Promise.all(
     stores.map((each, i) => {
-      const random = new Random(Number(seed) + i)
+      const random = new Random(Number(number) + i)
       return write(each.domain('app'), ending.signal, random, true, url.startsWith('postgres'))
     }),
   )
   await Promise.all(stores.map((each) => each.close()))
   process.send?.(done)
 } else {
-  await consume(app, ending.signal, (which) => process.connected && process.send?.(which))
+  await consume(app, Number(number), ending.signal, (which) => process.connected && process.send?.(which))
 }
 await store.close()
 process.disconnect?.()

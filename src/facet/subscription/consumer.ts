@@ -41,7 +41,7 @@ export interface ConsumerOptions {
   readonly limit: number
   /** Milliseconds after which what was done without a checkpoint gets one. */
   readonly saveEveryMs: number
-  /** Before the pages, and after each change that somebody else made to the checkpoint (a replay, say). */
+  /** Before the pages, and again whenever somebody asked for a reset or a replay. */
   readonly begin?: (session: Session) => Promise<void>
   readonly take: (page: ChangePage, session: Session) => Promise<void>
   /** Told of what it does, for those who ask. */
@@ -144,6 +144,8 @@ class Consumer {
   readonly #session: Session
   readonly #listener: Listener
   readonly #options: ConsumerOptions
+  /** What was asked for when it last began. */
+  #begun: string | undefined
   /** Changes that were passed over since the checkpoint was saved. */
   #passed = 0
 
@@ -157,12 +159,20 @@ class Consumer {
   async run(): Promise<void> {
     const session = this.#session
     await session.load()
-    await this.#options.begin?.(session)
+    this.#begun = undefined
     while (!session.signal.aborted) {
       this.#listener.clear()
       if (session.stored.isPaused) await this.#pause()
+      else if (this.#begun !== toAsk(session)) await this.#begin()
       else if (await this.#step()) await this.#rest()
     }
+  }
+
+  /** Whatever made it read its checkpoint again: what was asked for there is never overlooked. */
+  async #begin(): Promise<void> {
+    const asked = toAsk(this.#session)
+    await this.#options.begin?.(this.#session)
+    this.#begun = asked
   }
 
   /** Takes a page; whether it was the last for now. */
@@ -172,9 +182,8 @@ class Consumer {
     const page = await this.#port.changes(session.position, limit, { signal: session.signal })
     refuseBeyond(session.position, page.head)
     if (page.items.some((change) => session.isForeign(change))) {
-      const isReset = await session.load()
-      await this.#options.begin?.(session)
-      if (isReset || session.stored.isPaused) return false
+      await session.load()
+      return false
     }
     const before = session.stored.revision
     await take(page, session)
@@ -184,7 +193,7 @@ class Consumer {
     session.done(page.next, 0)
     tell?.({ kind: 'consuming', position: page.next })
     await this.#saveWhenDue()
-    return page.next >= page.head
+    return page.next >= page.head && this.#begun === toAsk(session) && !session.stored.isPaused
   }
 
   /** Changes that concern nobody are not worth a commit each; but after a restart not all are passed over again. */
@@ -199,7 +208,8 @@ class Consumer {
   async #rest(): Promise<void> {
     const session = this.#session
     await this.#listener.next(session.signal, session.saveInMs)
-    if (!session.signal.aborted) await this.#saveWhenDue()
+    if (session.signal.aborted) return
+    await this.#saveWhenDue()
   }
 
   /** A pause is noticed in the feed or by a commit that it overtook; so is its end, by looking whenever something moved. */
@@ -209,8 +219,12 @@ class Consumer {
     await this.#listener.next(session.signal)
     if (session.signal.aborted) return
     await session.load()
-    if (!session.stored.isPaused) await this.#options.begin?.(session)
   }
+}
+
+/** How often others asked for a reset or a replay. */
+function toAsk({ stored }: Session): string {
+  return `${stored.resets} ${stored.replays}`
 }
 
 const passedAtMost = 5_000
