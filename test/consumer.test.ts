@@ -1,8 +1,9 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { memory } from '../src/backend/memory.ts'
+import { type EventCodec, plainEvents } from '../src/facet/event/codec.ts'
 import { ForwardPort } from '../src/facet/forward-port.ts'
 import { Leases, leaseCollections } from '../src/facet/lease.ts'
-import { type EventCodec, type Port, plainEvents } from '../src/facet/port.ts'
+import type { Port } from '../src/facet/port.ts'
 import {
   checkpointCollections,
   makeCheckpoints,
@@ -82,6 +83,7 @@ describe('a consumer', () => {
 
   it('gets the events of the codec: none or several of one, and parks what it cannot decode', async () => {
     const events: EventCodec = {
+      types: undefined,
       encode: (event) => event,
       decode(event) {
         const [decoded] = plainEvents.decode(event)

@@ -22,6 +22,7 @@ import type { Change } from '../../model/change.ts'
 import { isOwnCollection } from '../../model/collection.ts'
 import type { Page } from '../../model/page.ts'
 import type { Position } from '../../model/position.ts'
+import { isOwnStream } from '../event/codec.ts'
 import { refuseBeyond } from '../feed.ts'
 import { Lease, type Leases } from '../lease.ts'
 import type { Port } from '../port.ts'
@@ -230,5 +231,5 @@ function toAsk({ stored }: Session): string {
 const passedAtMost = 5_000
 
 function isForApplications(change: Change): boolean {
-  return change.kind === 'event' || !isOwnCollection(change.collection)
+  return change.kind === 'event' ? !isOwnStream(change.stream) : !isOwnCollection(change.collection)
 }

@@ -192,7 +192,7 @@ export class Delivery<E extends NewEvent = NewEvent> {
     const items = entries.flatMap(({ items }) => items)
     const { run, handlerMs, isOnce } = this.#plan
     for (let triesLeft = overtakenAtMost; ; triesLeft--) {
-      const draft = new Draft(this.#port.limits)
+      const draft = new Draft(this.#port)
       await callHandler(this.#port.clock, handlerMs, session.signal, (signal) => {
         const context = { signal, attempt, partition: this.#partition, isReplay }
         if (!isOnce) return run(items, context)

@@ -5,8 +5,8 @@ import { isOwnCollection } from '../../model/collection.ts'
 import { checksumOf } from '../../model/digest.ts'
 import { quote } from '../../model/key.ts'
 import type { Position } from '../../model/position.ts'
-import { decodeValue } from '../../model/value.ts'
-import type { FeedItem } from '../feed.ts'
+import { isOwnStream } from '../event/codec.ts'
+import { type FeedItem, toFeedItems } from '../feed.ts'
 import type { Port } from '../port.ts'
 import type { NewEvent } from '../shape.ts'
 import type { Reference } from './parked.ts'
@@ -78,7 +78,7 @@ export function toEntry<E extends NewEvent>(
   const reference = referenceOf(change)
   const plain = { position, at, reference, key: plainKey(reference) }
   try {
-    const items = (decode(port, change) as readonly FeedItem<E>[]).filter(
+    const items = toFeedItems<E>(port.events, change).filter(
       (item) => item.kind !== 'event' || (filter.types?.includes(item.type) ?? true),
     )
     const [first] = items
@@ -92,18 +92,11 @@ export function toEntry<E extends NewEvent>(
 /** Before it is decoded: its type may become another one by an upcaster. */
 function mayBeWanted(change: Change, { types, streams, collections }: ChangeFilter): boolean {
   const namesEvents = types !== undefined || streams !== undefined
+  if (change.kind === 'event' && isOwnStream(change.stream)) return false
   if (change.kind === 'event')
     return namesEvents ? change.stream.startsWith(streams ?? '') : collections === undefined
   if (isOwnCollection(change.collection)) return false
   return collections === undefined ? !namesEvents : collections.includes(change.collection)
-}
-
-function decode(port: Port, change: Change): readonly FeedItem[] {
-  if (change.kind === 'event') return port.events.decode(change).map((event) => ({ kind: 'event', ...event }))
-  const { kind, collection, id, at, position } = change
-  if (kind === 'tombstone') return [{ kind, collection, id, at, position }]
-  const { data, expiresAt } = change
-  return [{ kind, collection, id, value: decodeValue(data), expiresAt: expiresAt ?? undefined, at, position }]
 }
 
 function referenceOf(change: Change): Reference {
