@@ -18,7 +18,7 @@ function compile(): string {
   mkdirSync(cache, { recursive: true })
   const folder = mkdtempSync(join(cache, 'underpin-worker-'))
   const tsc = join(root, 'node_modules/typescript/bin/tsc')
-  const worker = join(root, 'test/subscription/worker.ts')
+  const worker = fileURLToPath(new URL('./worker.ts', import.meta.url))
   const options = '--noCheck --rewriteRelativeImportExtensions --module nodenext --target es2022'.split(' ')
   const args = [tsc, worker, '--ignoreConfig', '--outDir', folder, '--rootDir', root, ...options]
   const { status, stdout } = spawnSync(process.execPath, args, { encoding: 'utf8' })
