@@ -85,6 +85,7 @@ describe('a consumer', () => {
     const events: EventCodec = {
       types: undefined,
       encode: (event) => event,
+      async examine() {},
       decode(event) {
         const [decoded] = plainEvents.decode(event)
         if (decoded === undefined || event.type === 'gone') return []
