@@ -27,6 +27,33 @@ export {
 export { defineEvents, EventDefinitions, versionOf } from './facet/event/definitions.ts'
 export type { FeedItem, FeedOptions, FeedPage } from './facet/feed.ts'
 export { type EventPage, Log, type ReadOptions } from './facet/log.ts'
+export {
+  type ProjectedEvent,
+  type Projection,
+  type ProjectionOptions,
+  projection,
+  type TableProjection,
+  type TableProjectionOptions,
+  tableProjection,
+} from './facet/projection/definition.ts'
+export { fold } from './facet/projection/fold.ts'
+export { Live, type LiveChange, type LiveOptions } from './facet/projection/live.ts'
+export {
+  type BuildStatus,
+  Projected,
+  type ProjectedDocument,
+  ProjectedTables,
+  type ProjectionStatus,
+  type WaitOptions,
+} from './facet/projection/projected.ts'
+export type { ReplayOptions } from './facet/projection/replay.ts'
+export type { RunOptions } from './facet/projection/run.ts'
+export {
+  describeVerification,
+  type Impurity,
+  type ProjectionDifference,
+  type ProjectionVerification,
+} from './facet/projection/verify.ts'
 export type { Schema } from './facet/schema.ts'
 export type { NewEvent, StoredDocument, StoredEvent } from './facet/shape.ts'
 export type { Archive } from './facet/snapshot/archive.ts'

@@ -5,6 +5,8 @@ import { UnderpinError } from './error.ts'
 import { type CollectionsOf, type DomainOptions, declare, type EventsOf } from './facet/definition.ts'
 import { Domain } from './facet/domain.ts'
 import { plainEvents } from './facet/event/codec.ts'
+import { openInline } from './facet/projection/open-inline.ts'
+import { registers } from './facet/projection/register.ts'
 import { checkName } from './model/key.ts'
 import { limits as commonLimits, type Limits } from './model/limit.ts'
 import { openBackend } from './open.ts'
@@ -136,7 +138,8 @@ export class Store<D extends Domains> {
       ([collection, given]) => [collection, declare(collection, given)] as const,
     )
     await route.declare(new Map(declared))
-    this.#domains.set(name, new Domain(route))
+    const port = await openInline(route, options.projections?.inline ?? [], route.has(registers))
+    this.#domains.set(name, new Domain(port))
   }
 
   /** Ends the store: commits under way are finished, watchers end, calls afterwards fail with `closed`. Idempotent. */

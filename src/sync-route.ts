@@ -49,6 +49,11 @@ export class SyncRoute implements SyncPort {
     for (const [name, collection] of declared) this.#declare(name, collection)
   }
 
+  /** Whether a collection is known to be declared. */
+  has(name: string): boolean {
+    return this.#collections.has(name)
+  }
+
   collection(name: string): DeclaredCollection {
     const declared = this.#collections.get(name)
     if (declared !== undefined) return declared

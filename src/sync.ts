@@ -6,6 +6,8 @@ import { systemClock } from './clock.ts'
 import { UnderpinError } from './error.ts'
 import { type CollectionsOf, declare, type EventsOf } from './facet/definition.ts'
 import { plainEvents } from './facet/event/codec.ts'
+import { inlineNames, registersQuery } from './facet/projection/open-inline.ts'
+import { registers } from './facet/projection/register.ts'
 import { SyncDomain } from './facet/sync-domain.ts'
 import { checkName } from './model/key.ts'
 import { limits } from './model/limit.ts'
@@ -30,6 +32,8 @@ export function openStoreSync<const D extends Domains>(
   options: SyncStoreOptions<D>,
 ): SyncStore<D> {
   const { clock = systemClock, deadlineMs = 10_000 } = options
+  for (const [name, { projections }] of Object.entries(options.domains))
+    if (projections !== undefined && projections.inline.length > 0) throw noInline(name)
   const backend = typeof target === 'string' ? openEmbedded(target) : target
   if (backend.sync === undefined) {
     throw new UnderpinError('unsupported', `The ${backend.name} backend has no synchronous verbs`, {
@@ -54,6 +58,10 @@ export function openStoreSync<const D extends Domains>(
         ),
       ),
     )
+    if (route.has(registers) && inlineNames(route.scan(registersQuery)).length > 0) {
+      verbs.close()
+      throw noInline(name)
+    }
     domains.set(name, new SyncDomain(route))
   }
   return new SyncStore<D>(verbs, domains)
@@ -83,6 +91,16 @@ export class SyncStore<D extends Domains> {
   [Symbol.dispose](): void {
     this.close()
   }
+}
+
+function noInline(domain: string): UnderpinError {
+  return new UnderpinError(
+    'unsupported',
+    `Domain ${domain} has inline projections, which synchronous appends cannot keep`,
+    {
+      hint: 'Open it with openStore, or run its projections asynchronously.',
+    },
+  )
 }
 
 function openEmbedded(url: string): Backend {

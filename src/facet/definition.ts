@@ -2,6 +2,7 @@
 import { type CollectionDefinition, checkDefinition, type FieldType } from '../model/collection.ts'
 import type { EventCodec } from './event/codec.ts'
 import type { DeclaredCollection } from './port.ts'
+import type { Projection } from './projection/definition.ts'
 import type { Schema } from './schema.ts'
 import type { NewEvent } from './shape.ts'
 import type { Collections } from './transaction.ts'
@@ -38,6 +39,12 @@ export interface DomainOptions {
   readonly events?: EventTypes<NewEvent>
   // biome-ignore lint/suspicious/noExplicitAny: a collection of any type of document.
   readonly collections?: Readonly<Record<string, CollectionOptions<any>>>
+  /**
+   * Projections that every commit with events keeps current, in the same commit. One that is new here is built first.
+   * Every process that appends to the domain declares them; appends of one that does not are refused with `mismatch`.
+   */
+  // biome-ignore lint/suspicious/noExplicitAny: a projection of any state and events.
+  readonly projections?: { readonly inline: readonly Projection<any, any>[] }
   /** The name of the backend on which the domain is created if no backend has it; the first one if left out. */
   readonly backend?: string
 }

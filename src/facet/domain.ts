@@ -7,6 +7,8 @@ import { type FeedItem, type FeedOptions, type FeedPage, follow, readFeed } from
 import { Log } from './log.ts'
 import { ownCollections } from './own-collections.ts'
 import type { Port } from './port.ts'
+import type { Projection, TableProjection } from './projection/definition.ts'
+import { Projected, ProjectedTables } from './projection/projected.ts'
 import type { NewEvent, StoredEvent } from './shape.ts'
 import type { Archive } from './snapshot/archive.ts'
 import { type Compaction, type CompactOptions, compactStream } from './snapshot/compact.ts'
@@ -56,6 +58,14 @@ export class Domain<E extends NewEvent = NewEvent, C extends Collections = Colle
   /** The documents of a declared collection; `invalid` if it is not declared. */
   documents<K extends keyof C & string>(collection: K): Documents<C[K]> {
     return new Documents(this.#port, collection)
+  }
+
+  /** A projection: to read it, run it, keep it in memory, verify it, or replace one version by the next. */
+  projection<S>(projection: Projection<S, E>): Projected<S>
+  projection<Client>(projection: TableProjection<E, Client>): ProjectedTables
+  projection<S>(projection: Projection<S, E> | TableProjection<E>): Projected<S> | ProjectedTables {
+    if (projection.kind === 'tables') return new ProjectedTables(this.#port, projection as TableProjection)
+    return new Projected<S>(this.#port, projection as unknown as Projection<S>)
   }
 
   /**

@@ -2,6 +2,7 @@
 import { exportCollections } from './export/record.ts'
 import { leaseCollections } from './lease.ts'
 import type { OwnCollections } from './port.ts'
+import { projectionCollections } from './projection/register.ts'
 import { snapshotCollections } from './snapshot/snapshots.ts'
 import { checkpointCollections } from './subscription/checkpoint.ts'
 import { parkedCollections } from './subscription/parked.ts'
@@ -12,4 +13,5 @@ export const ownCollections: OwnCollections = {
   ...exportCollections,
   ...checkpointCollections,
   ...parkedCollections,
+  ...projectionCollections,
 }
