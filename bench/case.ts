@@ -5,6 +5,8 @@ import type { Work } from './run.ts'
 export type Goal =
   /** The least ratio of Underpin's rate to that of a peer, or to its own in another case. */
   | { readonly kind: 'rate'; readonly against: string; readonly atLeast: number; readonly inCase?: string }
+  /** The least rate, as a number. */
+  | { readonly kind: 'at least'; readonly rate: number }
   /** The longest latency: in milliseconds, or as a ratio to a peer's. */
   | {
       readonly kind: 'latency'

@@ -61,6 +61,8 @@ function check(goal: Goal, { value, runs, middle, peers, before }: Found): { tex
       const name = inCase === undefined ? against : `Underpin’s ${inCase}`
       return { text: `at least ${atLeast} × ${name} (${ratio.toFixed(2)} ×)`, isMet: ratio >= atLeast }
     }
+    case 'at least':
+      return { text: `at least ${show(goal.rate)}/s`, isMet: value >= goal.rate }
     case 'latency': {
       const { at, atMost, against } = goal
       const found = middle?.latency?.[at] ?? Number.NaN

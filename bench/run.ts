@@ -21,6 +21,8 @@ export type Work =
       readonly hasSnapshot: boolean
       readonly count: number
     }
+  /** Pages that are decoded already, folded in memory, several times over. */
+  | { readonly kind: 'fold'; readonly count: number; readonly times: number }
   | { readonly kind: 'put'; readonly callers: number; readonly count: number }
   | { readonly kind: 'get'; readonly callers: number; readonly count: number }
   | { readonly kind: 'get synchronously'; readonly count: number }
@@ -104,6 +106,15 @@ async function measure(work: Exclude<Work, Together>, peer: Peer): Promise<Run> 
       return timed(peer, async () => {
         for (let n = 0; n < work.count; n++) await state('stream-0', false)
         return work.count
+      })
+    }
+    case 'fold': {
+      const { fold } = required(peer, 'fold')
+      const take = await fold(work.count)
+      take()
+      return timed(peer, async () => {
+        for (let i = 0; i < work.times; i++) take()
+        return work.count * work.times
       })
     }
     case 'put': {

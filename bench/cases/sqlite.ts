@@ -9,7 +9,7 @@ const asItComes = 'Emmett SQLite, as it comes'
 /** All cases; quick ones store a quarter. */
 export function sqliteCases(isQuick: boolean): readonly Case[] {
   const scale = isQuick ? 0.25 : 1
-  return [...appends(scale), ...reads(scale), ...states(scale), ...documents(scale)]
+  return [...appends(scale), ...reads(scale), ...states(scale), ...documents(scale), ...projections(scale)]
 }
 
 function appends(scale: number): Case[] {
@@ -152,6 +152,35 @@ function documents(scale: number): Case[] {
       work: { kind: 'get synchronously', count: 200_000 * scale },
       peers: ['underpin, synchronous', single, 'lmdb'],
       goals: [rate(single, 0.6)],
+    },
+  ]
+}
+
+function projections(scale: number): Case[] {
+  return [
+    {
+      id: 'projection-inline',
+      title: 'append with an inline projection, 64 callers, 1,000 streams',
+      unit: 'events/s',
+      work: { kind: 'append', streams: 1_000, callers: 64, count: 100_000 * scale },
+      peers: ['underpin, inline projection', 'underpin'],
+      goals: [rate('underpin', 0.4)],
+    },
+    {
+      id: 'projection-replay',
+      title: `replay of ${(200_000 * scale).toLocaleString('en')} events into memory`,
+      unit: 'events/s',
+      work: { kind: 'feed', count: 200_000 * scale },
+      peers: ['underpin, replayed', 'underpin'],
+      goals: [rate('underpin', 0.7)],
+    },
+    {
+      id: 'projection-live',
+      title: 'live projection, folded from decoded pages',
+      unit: 'events/s',
+      work: { kind: 'fold', count: 2_000, times: 2_000 * scale },
+      peers: ['underpin, live'],
+      goals: [{ kind: 'at least', rate: 3_000_000 }],
     },
   ]
 }

@@ -16,6 +16,8 @@ export interface Peer {
   fill?(streams: number, each: number): Promise<void>
   /** Folds a stream, and takes a snapshot if asked to; the last seq in it. */
   state?(stream: string, takesSnapshot: boolean): Promise<number>
+  /** Decodes so many events; what it gives folds them all, from nothing. */
+  fold?(count: number): Promise<() => void>
   /** Makes an empty copy that takes a feed, page by page. */
   follow?(): Promise<(page: FeedPage) => Promise<unknown>>
   put?(id: string, value: unknown): Promise<unknown>

@@ -20,6 +20,7 @@ import { type AnyProjection, collectionOf, type Projection, type TableProjection
 import { decodeOwn, failedAt, keysOf, project, stepOnce } from './fold.ts'
 import { type Register, type Run, registerCheck, runKey } from './register.ts'
 import { StateCache } from './state-cache.ts'
+import { refuseTruncated } from './whole.ts'
 
 /** Positions without events after which the place is noted all the same: what a restart reads again. */
 const quietPositions = 5_000
@@ -100,6 +101,7 @@ export class Builder {
     if (found?.kind === 'document') {
       this.#run = { run: decodeValue(found.data) as Run, revision: found.position }
     } else {
+      await refuseTruncated(this.#port, this.#projection.name, options)
       if (!(await this.#clear(register, options))) return undefined
       const run: Run = { position: 0, events: 0, rate: 0 }
       const outcome = await this.#commit(register, [this.#runWrite(run)], 'absent', this.#clearing(), options)

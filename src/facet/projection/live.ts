@@ -12,6 +12,7 @@ import { buildsOf, type Register, type Run, readRegister, runKey } from './regis
 import { Replay } from './replay.ts'
 import { isPassing } from './run.ts'
 import { isLive } from './switch-on.ts'
+import { refuseTruncated } from './whole.ts'
 
 export interface LiveOptions {
   /** Ends it. */
@@ -159,7 +160,9 @@ export async function startLive<S>(
   projection: Projection<S>,
   options: LiveOptions,
 ): Promise<Live<S>> {
-  const replay = (await snapshot(port, projection, options)) ?? new Replay(port, projection)
+  const stored = await snapshot(port, projection, options)
+  if (stored === undefined) await refuseTruncated(port, projection.name, options)
+  const replay = stored ?? new Replay(port, projection)
   while (!options.signal.aborted && (await replay.advance(options)));
   return new Live(port, replay, options.signal)
 }

@@ -5,6 +5,7 @@ import type { Position } from '../../model/position.ts'
 import type { Port } from '../port.ts'
 import type { Projection } from './definition.ts'
 import { Fold, failedAt, project } from './fold.ts'
+import { refuseTruncated } from './whole.ts'
 
 const pageSize = 2_000
 
@@ -66,6 +67,7 @@ export async function replay<S>(
   projection: Projection<S>,
   options: ReplayOptions = {},
 ): Promise<Map<string, S>> {
+  await refuseTruncated(port, projection.name, options)
   const replaying = new Replay(port, projection)
   while (await replaying.advance(options));
   return replaying.fold.states

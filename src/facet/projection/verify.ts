@@ -16,6 +16,7 @@ import { watched } from './determinism.ts'
 import { keysOf, project, stepOnce } from './fold.ts'
 import { buildsOf, type Register, type Run, readRegister, runKey } from './register.ts'
 import { isLive } from './switch-on.ts'
+import { refuseTruncated } from './whole.ts'
 
 /** A key whose stored state is not what a replay gives. */
 export interface ProjectionDifference {
@@ -61,6 +62,7 @@ export async function verifyProjection(
   projection: Projection,
   options: CallOptions = {},
 ): Promise<ProjectionVerification> {
+  await refuseTruncated(port, projection.name, options)
   const register = await readRegister(port, projection.name, options)
   const id = verified(register, projection)
   await port.ensure({ [collectionOf(projection.name, id)]: projection.definition })
