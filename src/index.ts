@@ -37,7 +37,7 @@ export {
   tableProjection,
 } from './facet/projection/definition.ts'
 export { fold } from './facet/projection/fold.ts'
-export { Live, type LiveChange, type LiveOptions } from './facet/projection/live.ts'
+export { Live, type LiveChange, type LiveProjectionOptions } from './facet/projection/live.ts'
 export {
   type BuildStatus,
   Projected,

@@ -14,7 +14,7 @@ import { isPassing } from './run.ts'
 import { isLive } from './switch-on.ts'
 import { refuseTruncated } from './whole.ts'
 
-export interface LiveOptions {
+export interface LiveProjectionOptions {
   /** Ends it. */
   readonly signal: AbortSignal
 }
@@ -158,7 +158,7 @@ type Reader = Map<string, Position>
 export async function startLive<S>(
   port: Port,
   projection: Projection<S>,
-  options: LiveOptions,
+  options: LiveProjectionOptions,
 ): Promise<Live<S>> {
   const stored = await snapshot(port, projection, options)
   if (stored === undefined) await refuseTruncated(port, projection.name, options)

@@ -10,7 +10,7 @@ import type { Port } from '../port.ts'
 import type { StoredDocument } from '../shape.ts'
 import { clearCollection } from './builder.ts'
 import { type AnyProjection, collectionOf, type Projection, type TableProjection } from './definition.ts'
-import { type Live, type LiveOptions, startLive } from './live.ts'
+import { type Live, type LiveProjectionOptions, startLive } from './live.ts'
 import {
   type Build,
   buildsOf,
@@ -382,7 +382,7 @@ export class Projected<S> extends ProjectedTables<Projection<S>> {
   }
 
   /** The states kept current in memory: begins with what is stored of this version, and is caught up when this resolves. */
-  live(options: LiveOptions): Promise<Live<S>> {
+  live(options: LiveProjectionOptions): Promise<Live<S>> {
     return startLive(this.port, this.projection, options)
   }
 

@@ -3,6 +3,7 @@
  * know that it lives, and one for each partition it consumes. Every member computes its fair share from the members it
  * sees: who has fewer takes what is free, who has more gives back. Nobody leads.
  */
+import { setMaxListeners } from 'node:events'
 import { sleep } from '../../clock.ts'
 import { isUnderpinError } from '../../error.ts'
 import { Lease } from '../lease.ts'
@@ -34,6 +35,8 @@ export class Group {
     this.#port = port
     this.#options = options
     this.#over = AbortSignal.any([options.pulse.over, this.#failed.signal])
+    // Each partition listens to it: many are no leak.
+    setMaxListeners(0, this.#over)
   }
 
   /** Consumes its share until stopped; fails with what a consumer fails with. */
