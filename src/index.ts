@@ -11,7 +11,7 @@ export {
   type IndexOptions,
 } from './facet/definition.ts'
 export { type DocumentPage, Documents, type ListOptions } from './facet/documents.ts'
-export { Domain } from './facet/domain.ts'
+export { Domain, type HeldLock } from './facet/domain.ts'
 export type { AppendOptions, CommitOptions, CommitResult, DeleteOptions, PutOptions } from './facet/draft.ts'
 export { type EventCodec, storedEvents } from './facet/event/codec.ts'
 export {
@@ -26,6 +26,7 @@ export {
 } from './facet/event/definition.ts'
 export { defineEvents, EventDefinitions, versionOf } from './facet/event/definitions.ts'
 export type { FeedItem, FeedOptions, FeedPage } from './facet/feed.ts'
+export type { LockOptions } from './facet/lock/lock.ts'
 export { type EventPage, Log, type ReadOptions } from './facet/log.ts'
 export {
   type ProjectedEvent,
@@ -54,6 +55,8 @@ export {
   type ProjectionDifference,
   type ProjectionVerification,
 } from './facet/projection/verify.ts'
+export type { OnceOptions, OnceResult } from './facet/once/once.ts'
+export { type IdempotencyToken, idempotencyToken } from './facet/once/token.ts'
 export type { Schema } from './facet/schema.ts'
 export type { NewEvent, StoredDocument, StoredEvent } from './facet/shape.ts'
 export type { Archive } from './facet/snapshot/archive.ts'

@@ -1,10 +1,14 @@
 /** A domain as an application holds it: all facets over one port. */
 import type { CallOptions } from '../backend/backend.ts'
+import { UnderpinError } from '../error.ts'
 import type { Position } from '../model/position.ts'
 import type { TransactionClient } from '../model/transaction-client.ts'
 import { Documents } from './documents.ts'
 import { type FeedItem, type FeedOptions, type FeedPage, follow, readFeed } from './feed.ts'
+import { type LockOptions, Locks } from './lock/lock.ts'
 import { Log } from './log.ts'
+import { Once, type OnceOptions, type OnceResult } from './once/once.ts'
+import type { IdempotencyToken } from './once/token.ts'
 import { ownCollections } from './own-collections.ts'
 import type { Port } from './port.ts'
 import type { Projection, TableProjection } from './projection/definition.ts'
@@ -36,11 +40,22 @@ export interface AnyDomain {
 /** The port of a domain: what facets outside this file, with entries of their own, work on. */
 export let portOf: (domain: AnyDomain) => Port
 
+/** What work under a lock is given by {@link Domain.withLock}. */
+export interface HeldLock<E extends NewEvent = NewEvent, C extends Collections = Collections> {
+  /** The same domain, but every commit made with it depends on the lock: who lost it is refused with `lost-lease`. */
+  readonly domain: Domain<E, C>
+  /** Higher than that of every holder before: give it to other systems that can refuse lower ones. */
+  readonly token: number
+  /** Aborts when the lock was lost. */
+  readonly signal: AbortSignal
+}
+
 export class Domain<E extends NewEvent = NewEvent, C extends Collections = Collections> {
   readonly name: string
   /** Streams of events. */
   readonly log: Log<E>
   readonly #port: Port
+  readonly #shared: Shared | undefined
 
   static {
     portOf = (domain) => {
@@ -49,10 +64,12 @@ export class Domain<E extends NewEvent = NewEvent, C extends Collections = Colle
     }
   }
 
-  constructor(port: Port) {
+  /** `'within'`: in a transaction that the caller holds, which no lease can wait for. */
+  constructor(port: Port, shared: Shared | 'within' = { locks: new Locks(port), once: new Once(port) }) {
     this.#port = port
     this.name = port.domain
     this.log = new Log(port)
+    this.#shared = shared === 'within' ? undefined : shared
   }
 
   /** The documents of a declared collection; `invalid` if it is not declared. */
@@ -98,7 +115,48 @@ export class Domain<E extends NewEvent = NewEvent, C extends Collections = Colle
    * a transaction; `unavailable` (a serialization failure, a deadlock) means: run your whole transaction again.
    */
   within(client: TransactionClient): Domain<E, C> {
-    return new Domain(this.#port.within(client))
+    return new Domain(this.#port.within(client), 'within')
+  }
+
+  /**
+   * Runs `work` while nobody else, in any process, has the lock of this key. Callers of one process are served in the
+   * order in which they came. What `work` commits through the domain it is given depends on the lock, so a holder that
+   * was paused for longer than `ttlMs` and wakes up late is refused by the store.
+   *
+   * Fails with `locked` if it is not had within `waitMs` (`details.holder` says who has it), with what `work` fails
+   * with, and with `lost-lease` if the lock was lost before `work` had settled; what was committed until then stands.
+   * Taken again within its own work it would wait for itself: a `TypeError`.
+   */
+  async withLock<R>(
+    key: string,
+    work: (lock: HeldLock<E, C>) => R | Promise<R>,
+    options: LockOptions = {},
+  ): Promise<R> {
+    const shared = this.#shared ?? refuseWithin('A lock', 'lock.domain.within(client)')
+    return shared.locks.hold(
+      key,
+      this.#port,
+      ({ port, token, signal }) => work({ domain: new Domain<E, C>(port, shared), token, signal }),
+      options,
+    )
+  }
+
+  /**
+   * Runs `work` in a transaction once for a token, however often and from wherever it is asked for: what `work` returns
+   * is kept in the same commit as what it wrote, and given to all who ask again until it expires. Work that throws
+   * leaves nothing. It may run more than once before it is committed, so its effects belong into the transaction.
+   *
+   * `request` tells one request from another: fails with `mismatch` if the token was used with another one, with
+   * `in-flight` if somebody is at it for longer than `waitMs`, else like {@link transaction}.
+   */
+  async once<R>(
+    token: IdempotencyToken,
+    request: unknown,
+    work: (transaction: Transaction<E, C>) => R | Promise<R>,
+    options: OnceOptions = {},
+  ): Promise<OnceResult<R>> {
+    const { once } = this.#shared ?? refuseWithin('Work done once', 'transaction.tables')
+    return once.run(this.#port, { token, request, work, options })
   }
 
   /** One page of the feed: all changes after a position, in order, never part of a commit. */
@@ -169,4 +227,16 @@ export class Domain<E extends NewEvent = NewEvent, C extends Collections = Colle
   head(options: CallOptions = {}): Promise<Position> {
     return this.#port.head(options)
   }
+}
+
+/** What all views of a domain in this process share. */
+interface Shared {
+  readonly locks: Locks
+  readonly once: Once
+}
+
+function refuseWithin(what: string, instead: string): never {
+  throw new UnderpinError('unsupported', `${what} cannot be had within a transaction of your own`, {
+    hint: `It would hold up the domain for as long as it waits. Begin with it, and use ${instead} inside.`,
+  })
 }

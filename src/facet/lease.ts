@@ -26,6 +26,8 @@ export const leaseCollections: OwnCollections = { [grants]: plainCollection, [be
 export interface Grant {
   readonly holder: string
   readonly ttlMs: number
+  /** Tells one's own grant when nobody answered whether it was given. */
+  readonly nonce: string
 }
 
 /** Somebody else has the lease. */
@@ -40,8 +42,9 @@ export interface AcquireOptions extends CallOptions {
   readonly ttlMs: number
   /** Milliseconds to wait for it; 0 tries once. */
   readonly waitMs: number
-  /** Committed together with the taking: what the new holder writes first. */
+  /** Committed together with the taking: what the new holder writes first, and what must be so for it to take it. */
   readonly writes?: readonly Write[]
+  readonly checks?: readonly Check[]
 }
 
 /** Milliseconds between two tries. */
@@ -96,7 +99,8 @@ export class Leases {
     const token = await this.#take(id, grant, beat, options)
     if (token === undefined) return { holder: '', retryInMs: firstDelayMs }
     this.#seen.delete(id)
-    return new Lease(this.#port, { id, token, ttlMs: options.ttlMs, beat: beat?.position ?? 0 })
+    const { holder } = this
+    return new Lease(this.#port, { id, token, holder, ttlMs: options.ttlMs, beat: beat?.position ?? 0 })
   }
 
   /** How long this process has yet to see no sign of life before it may take a lease over. */
@@ -115,20 +119,47 @@ export class Leases {
     id: string,
     grant: Document | undefined,
     beat: Document | undefined,
-    { ttlMs, writes = [], signal }: Omit<AcquireOptions, 'waitMs'>,
+    { ttlMs, writes = [], checks = [], signal }: Omit<AcquireOptions, 'waitMs'>,
   ): Promise<number | undefined> {
-    const data = encodeValue({ holder: this.holder, ttlMs } satisfies Grant)
-    const commit: Commit = {
-      at: this.#port.clock.now(),
-      writes: [{ kind: 'put', collection: grants, id, data, expiresAt: null }, ...writes],
-      checks: [
+    return putGrant(
+      this.#port,
+      { id, holder: this.holder, ttlMs },
+      writes,
+      [
         { kind: 'document', collection: grants, id, expect: grant?.position ?? 'absent' },
         { kind: 'document', collection: beats, id, expect: beat?.position ?? 'absent' },
+        ...checks,
       ],
-    }
-    const outcome = await this.#port.commit(commit, signal && { signal })
+      signal,
+    )
+  }
+}
+
+/** Commits a grant: its token, or undefined if a check failed. An unknown outcome is found out by reading the grant. */
+async function putGrant(
+  port: Port,
+  { id, holder, ttlMs }: { readonly id: string; readonly holder: string; readonly ttlMs: number },
+  writes: readonly Write[],
+  checks: readonly Check[],
+  signal?: AbortSignal,
+): Promise<number | undefined> {
+  const nonce = port.clock.id()
+  const data = encodeValue({ holder, ttlMs, nonce } satisfies Grant)
+  const put: Write = { kind: 'put', collection: grants, id, data, expiresAt: null }
+  try {
+    const outcome = await port.commit(
+      { at: port.clock.now(), writes: [put, ...writes], checks },
+      signal && { signal },
+    )
     if (outcome.kind === 'refused') throw outcome.error
     return outcome.kind === 'committed' ? outcome.positions[0] : undefined
+  } catch (error) {
+    if (!isUnderpinError(error, 'unknown') || signal?.aborted) throw error
+    const { documents } = await port.get([{ collection: grants, id }])
+    const found = present(documents[0])
+    return found !== undefined && (decodeValue(found.data) as Grant).nonce === nonce
+      ? found.position
+      : undefined
   }
 }
 
@@ -139,6 +170,7 @@ function present(record: Document | Tombstone | undefined): Document | undefined
 interface Taken {
   readonly id: string
   readonly token: number
+  readonly holder: string
   readonly ttlMs: number
   /** The revision of its beat; 0 if there is none. */
   readonly beat: number
@@ -150,6 +182,7 @@ export class Lease {
   /** Higher than that of every holder before: give it to systems that can refuse lower ones. */
   readonly token: number
   readonly #port: Port
+  readonly #holder: string
   readonly #ttlMs: number
   readonly #lost = new AbortController()
   #beat: number
@@ -158,10 +191,11 @@ export class Lease {
   #cancelExpiry = () => {}
   #isOver = false
 
-  constructor(port: Port, { id, token, ttlMs, beat }: Taken) {
+  constructor(port: Port, { id, token, holder, ttlMs, beat }: Taken) {
     this.#port = port
     this.id = id
     this.token = token
+    this.#holder = holder
     this.#ttlMs = ttlMs
     this.#beat = beat
     this.#expireIn(ttlMs)
@@ -194,13 +228,28 @@ export class Lease {
     return this.#beat === 0 ? [grant] : [grant, { kind: 'delete', collection: beats, id: this.id }]
   }
 
-  /** Gives the lease back; false if it was lost before. */
-  async release(options?: CallOptions): Promise<boolean> {
+  /** Gives the lease back, and writes what is committed with that; false if it was lost before. */
+  async release(options?: CallOptions, writes: readonly Write[] = []): Promise<boolean> {
     await this.released()
-    const commit = { at: this.#port.clock.now(), writes: this.releaseWrites, checks: [this.check] }
+    const at = this.#port.clock.now()
+    const commit = { at, writes: [...this.releaseWrites, ...writes], checks: [this.check] }
     const outcome = await this.#port.commit(commit, options)
     if (outcome.kind === 'refused') throw outcome.error
     return outcome.kind === 'committed'
+  }
+
+  /**
+   * Hands it on to the next of the same process, under a higher token and in one commit, if `checks` hold: the new
+   * lease, or undefined if it was lost or a check failed. This one is not renewed any more in either case.
+   */
+  async handOn(ttlMs: number, checks: readonly Check[]): Promise<Lease | undefined> {
+    await this.released()
+    const { id } = this
+    const holder = this.#holder
+    const token = await putGrant(this.#port, { id, holder, ttlMs }, [], [this.check, ...checks])
+    return token === undefined
+      ? undefined
+      : new Lease(this.#port, { id, token, holder, ttlMs, beat: this.#beat })
   }
 
   /** Stops renewing, and waits for a renewal under way: to be called before a commit with {@link releaseWrites}. */
@@ -226,12 +275,13 @@ export class Lease {
     }
     try {
       const outcome = await this.#port.commit(commit, { signal: this.signal })
-      if (outcome.kind !== 'committed') return this.#lose(lostLease(id))
+      // Given back while this was under way, it is not lost.
+      if (outcome.kind !== 'committed') return this.#isOver ? undefined : this.#lose(lostLease(id))
       this.#beat = outcome.positions[0] ?? this.#beat
       if (!this.#isOver) this.#expireIn(since + this.#ttlMs - this.#port.clock.monotonic())
     } catch (error) {
       // Tried again at the next turn, while the lease's time lasts; a closed store renews nothing any more.
-      if (!isUnderpinError(error) || error.code === 'closed') this.#lose(error)
+      if (!this.#isOver && (!isUnderpinError(error) || error.code === 'closed')) this.#lose(error)
     }
   }
 

@@ -1,6 +1,7 @@
 /** All collections that facets keep their state in. Each facet declares its own when it is first used. */
 import { exportCollections } from './export/record.ts'
-import { leaseCollections } from './lease.ts'
+import { lockCollections } from './lock/lock.ts'
+import { onceCollections } from './once/once.ts'
 import type { OwnCollections } from './port.ts'
 import { projectionCollections } from './projection/register.ts'
 import { snapshotCollections } from './snapshot/snapshots.ts'
@@ -8,7 +9,8 @@ import { checkpointCollections } from './subscription/checkpoint.ts'
 import { parkedCollections } from './subscription/parked.ts'
 
 export const ownCollections: OwnCollections = {
-  ...leaseCollections,
+  ...lockCollections,
+  ...onceCollections,
   ...snapshotCollections,
   ...exportCollections,
   ...checkpointCollections,
