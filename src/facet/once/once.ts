@@ -116,6 +116,7 @@ export class Once {
   ): Promise<Lease | Found> {
     const { clock } = this.#port
     const { ttlMs = defaultTtlMs, signal } = options
+    let racesLeft = 3
     let held: Held | undefined
     for (let delayMs = firstDelayMs; ; delayMs = Math.min(delayMs * 2, lastDelayMs)) {
       const kept = await this.#recall(token, fingerprint, options)
@@ -123,9 +124,10 @@ export class Once {
       const leftMs = until - clock.monotonic()
       if (held !== undefined) {
         if (signal?.aborted) throw aborted(token, signal)
-        if (leftMs <= 0) throw inFlight(token, held.holder)
+        // Whoever was quicker at the same moment is seen by the next try.
+        if (leftMs <= 0 && (held.holder !== '' || racesLeft-- === 0)) throw inFlight(token, held.holder)
         const pauseMs = Math.max(firstDelayMs, delayMs * (0.5 + clock.random() / 2))
-        await sleep(clock, Math.min(leftMs, held.retryInMs, pauseMs), signal)
+        await sleep(clock, Math.max(0, Math.min(leftMs, held.retryInMs, pauseMs)), signal)
       }
       const checks = [{ kind: 'document', collection: results, id: token.id, expect: 'absent' }] as const
       const found = await this.#leases.attempt(leaseId(token), { ttlMs, checks, ...(signal && { signal }) })

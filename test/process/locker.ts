@@ -1,0 +1,42 @@
+/**
+ * Takes a lock again and again and writes under it, until it is told to stop; see lock-proof.test.ts. Arguments: the URL,
+ * the key, the lease's milliseconds, and `fenced` or `unfenced`: the latter is a planted bug.
+ */
+import { setTimeout as pause } from 'node:timers/promises'
+import { isUnderpinError, openStore, systemClock } from '../../src/index.ts'
+
+const [url = '', key = '', ttlMs = '', mode = ''] = process.argv.slice(2)
+let jumpedMs = 0
+let isOver = false
+const refusals: Record<string, number> = {}
+const clock = { ...systemClock, now: () => systemClock.now() + jumpedMs }
+const store = await openStore(url, { domains: { app: {} }, clock, deadlineMs: 60_000 })
+const app = store.domain('app')
+
+process.on('message', (message: { jumpMs: number } | 'stop') => {
+  if (message === 'stop') isOver = true
+  else jumpedMs += message.jumpMs
+})
+process.send?.('ready')
+
+while (!isOver) {
+  try {
+    await app.withLock(
+      key,
+      async (lock) => {
+        const domain = mode === 'fenced' ? lock.domain : app
+        for (let n = 0; n < 3; n++) {
+          await domain.log.append(key, { type: 'wrote', data: { pid: process.pid, token: lock.token, n } })
+          await pause(5)
+        }
+      },
+      { ttlMs: Number(ttlMs), waitMs: 60_000 },
+    )
+  } catch (error) {
+    if (!isUnderpinError(error)) throw error
+    refusals[error.code] = (refusals[error.code] ?? 0) + 1
+  }
+}
+process.send?.(refusals)
+await store.close()
+process.disconnect()
