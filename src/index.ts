@@ -77,6 +77,7 @@ export type {
 export type { Lag, PartitionStatus, SubscriptionStatus, Why } from './facet/subscription/status.ts'
 export { type ParkedChange, type ResetTo, Subscription } from './facet/subscription/subscription.ts'
 export {
+  type Collections,
   type ReplayedTransaction,
   Transaction,
   type TransactionOptions,

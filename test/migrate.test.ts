@@ -4,7 +4,7 @@ import pg from 'pg'
 import { afterAll, afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
 import { grantPostgres } from '../src/backend/postgres/postgres.ts'
 import { connect } from '../src/backend/sqlite/driver.ts'
-import { type Backend, type DomainOptions, openStore, verifyDomain } from '../src/index.ts'
+import { type Backend, type DomainOptions, idempotencyToken, openStore, verifyDomain } from '../src/index.ts'
 import { Cli } from './cli-process.ts'
 
 const cli = new Cli()
@@ -215,6 +215,37 @@ describe('on PostgreSQL', () => {
     await store.close()
     expect(cli.run(['verify', '-s', at(role)]).code).toBe(0)
     expect(cli.run(['doctor', '-s', at(role)]).code).toBe(0)
+  })
+
+  it('a role without CREATE takes locks and does work once after underpin migrate --facets, and not without it', async () => {
+    migrate('--domains', 'domains.json', '--grant', role)
+    const store = await openStore(at(role), { domains })
+    const orders = store.domain('orders')
+    const useFacets = () =>
+      orders.withLock('k', ({ domain }) =>
+        domain.once(idempotencyToken('o', 'k'), 1, (tx) => tx.append('o-1', { type: 'placed', data: 1 })),
+      )
+    await expect(useFacets()).rejects.toMatchObject({
+      code: 'unsupported',
+      hint: expect.stringContaining('underpin migrate'),
+    })
+    const dry = migrate('--domains', 'domains.json', '--facets', '--dry-run')
+    expect(dry).toMatchObject({
+      code: 3,
+      out: expect.stringContaining('would declare collection $leases of orders'),
+    })
+    expect(migrate('--domains', 'domains.json', '--facets')).toMatchObject({
+      code: 0,
+      out: expect.stringContaining('declared collection $once of chat'),
+    })
+    expect(migrate('--domains', 'domains.json', '--facets', '--dry-run')).toMatchObject({ code: 0 })
+    expect(await useFacets()).toMatchObject({ isReplay: false })
+    await store.close()
+    const again = await openStore(at(role), { domains })
+    expect(await again.domain('orders').once(idempotencyToken('o', 'k'), 1, () => 0)).toMatchObject({
+      isReplay: true,
+    })
+    await again.close()
   })
 
   it.each([

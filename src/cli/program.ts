@@ -140,6 +140,10 @@ function addMigrating(program: Command, run: Run): void {
     .description('bring a store up to date: schema, domains (-d, several with commas), collections, rights')
     .option('--domains <module>', 'the domains as openStore takes them: a module or a JSON file')
     .option('--backend <name>', 'only domains placed on this backend')
+    .option(
+      '--facets',
+      'the collections of locks, idempotency and the other facets too, in each of these domains',
+    )
     .option('--grant <role>', 'grant this role what running needs, and no more (PostgreSQL)')
     .option('--dry-run', 'only say what would be done; exit code 3 if that is anything')
     .action((_, command) =>

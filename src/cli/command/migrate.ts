@@ -26,6 +26,7 @@ export interface MigrateFlags extends GlobalFlags {
   readonly domains?: string
   readonly backend?: string
   readonly grant?: string
+  readonly facets?: boolean
   readonly dryRun?: boolean
 }
 
@@ -54,7 +55,8 @@ export async function migrate(flags: MigrateFlags): Promise<Summary> {
   if (flags.grant !== undefined) await checkPostgresRole(url, flags.grant)
   const { wanted, elsewhere } = await wantedDomains(flags)
   // Before anything is made: what contradicts itself is refused.
-  for (const [domain, options] of Object.entries(wanted)) await rehearse(domain, undefined, options)
+  const facets = flags.facets ?? false
+  for (const [domain, options] of Object.entries(wanted)) await rehearse(domain, undefined, options, facets)
   const before = await inspect(url)
   const warnings = elsewhere.map(
     ([domain, backend]) =>
@@ -69,9 +71,11 @@ async function perform(url: string, flags: MigrateFlags, wanted: Wanted, before:
   let steps: readonly Step[]
   {
     await using store = await open(url, flags)
-    steps = await plan(store, wanted)
-    for (const [domain, { collections = {} }] of Object.entries(wanted))
+    steps = await plan(store, wanted, flags)
+    for (const [domain, { collections = {} }] of Object.entries(wanted)) {
       await store.add(domain, { collections }, true)
+      if (flags.facets) await store.domain(domain).prepare()
+    }
   }
   const applied = (await inspect(url)).applied.filter((name) => !before.applied.includes(name))
   const grant = flags.grant === undefined ? undefined : await grantPostgres(url, flags.grant)
@@ -89,10 +93,10 @@ async function foresee(url: string, flags: MigrateFlags, wanted: Wanted, before:
   const { applied, pending } = before
   const isNew = applied.length === 0
   let steps: readonly Step[] = []
-  if (isNew) steps = await planNew(wanted)
+  if (isNew) steps = await planNew(wanted, flags)
   else if (pending.length === 0) {
     await using store = await open(url, flags)
-    steps = await plan(store, wanted)
+    steps = await plan(store, wanted, flags)
   }
   const isUnknown = !isNew && pending.length > 0 && Object.keys(wanted).length > 0
   const lines = [
@@ -136,36 +140,45 @@ function open(url: string, flags: GlobalFlags): Promise<AnyStore> {
   return openStore<Record<string, DomainOptions>>(url, { domains: {}, deadlineMs: deadlineMs(flags) })
 }
 
-async function plan(store: AnyStore, wanted: Wanted): Promise<readonly Step[]> {
+async function plan(
+  store: AnyStore,
+  wanted: Wanted,
+  { facets = false }: MigrateFlags,
+): Promise<readonly Step[]> {
   const backend = store.backends.get('main') as Backend
   const there = await backend.domains()
   const steps: Step[] = []
   for (const [domain, options] of Object.entries(wanted)) {
     const stored = there.includes(domain) ? await storedCollections(backend, domain) : undefined
-    steps.push(await rehearse(domain, stored, options))
+    steps.push(await rehearse(domain, stored, options, facets))
   }
   return steps
 }
 
-async function planNew(wanted: Wanted): Promise<readonly Step[]> {
+async function planNew(wanted: Wanted, { facets = false }: MigrateFlags): Promise<readonly Step[]> {
   const steps: Step[] = []
   for (const [domain, options] of Object.entries(wanted))
-    steps.push(await rehearse(domain, undefined, options))
+    steps.push(await rehearse(domain, undefined, options, facets))
   return steps
 }
 
-/** Declares the collections in memory, over what is stored, to see what changes: by the code that will do it. */
+/** Declares the collections in memory, and with `facets` theirs, over what is stored, to see what changes: by the code that will do it. */
 async function rehearse(
   domain: string,
   stored: Collections | undefined,
   { collections = {} }: DomainOptions,
+  facets: boolean,
 ): Promise<Step> {
+  const isOwn = (name: string) => name.startsWith('$')
+  const declared = Object.entries(stored ?? {}).filter(([name]) => !isOwn(name))
   await using store: AnyStore = await openStore<Record<string, DomainOptions>>('memory:', {
-    domains: { [domain]: { collections: stored ?? {} } },
+    domains: { [domain]: { collections: Object.fromEntries(declared) } },
   })
   const backend = store.backends.get('main') as Backend
-  const before = await storedCollections(backend, domain)
+  const own = Object.entries(stored ?? {}).filter(([name]) => isOwn(name))
+  const before = { ...(await storedCollections(backend, domain)), ...Object.fromEntries(own) }
   await store.add(domain, { collections }, false)
+  if (facets) await store.domain(domain).prepare()
   const after = await storedCollections(backend, domain)
   const changed = Object.keys(after).filter(
     (name) => JSON.stringify(after[name]) !== JSON.stringify(before[name]),
