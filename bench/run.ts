@@ -25,6 +25,8 @@ export type Work =
   | { readonly kind: 'fold'; readonly count: number; readonly times: number }
   | { readonly kind: 'put'; readonly callers: number; readonly count: number }
   | { readonly kind: 'get'; readonly callers: number; readonly count: number }
+  /** Each caller takes a lock of its own, or all take the same one. */
+  | { readonly kind: 'lock'; readonly callers: number; readonly keys: number; readonly count: number }
   | { readonly kind: 'get synchronously'; readonly count: number }
   | { readonly kind: 'apply'; readonly events: number; readonly documents: number }
 
@@ -125,6 +127,10 @@ async function measure(work: Exclude<Work, Together>, peer: Peer): Promise<Run> 
       const { put, get } = required(peer, 'put', 'get')
       await drive({ count: 1_000, callers: 64, seconds: 60 }, (n) => put(`thing-${n}`, event(n).data))
       return driven(work, peer, (n) => get(`thing-${(n * 7) % 1_000}`))
+    }
+    case 'lock': {
+      const { lock } = required(peer, 'lock')
+      return driven(work, peer, (n) => lock(`lock-${n % work.keys}`))
     }
     case 'get synchronously': {
       const { put, getSync } = required(peer, 'put', 'getSync')

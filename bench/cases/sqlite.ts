@@ -9,7 +9,7 @@ const asItComes = 'Emmett SQLite, as it comes'
 /** All cases; quick ones store a quarter. */
 export function sqliteCases(isQuick: boolean): readonly Case[] {
   const scale = isQuick ? 0.25 : 1
-  return [...appends(scale), ...reads(scale), ...states(scale), ...documents(scale), ...projections(scale)]
+  return [...appends(scale), ...reads(scale), ...states(scale), ...documents(scale), ...projections(scale), ...locks(scale)]
 }
 
 function appends(scale: number): Case[] {
@@ -182,5 +182,22 @@ function projections(scale: number): Case[] {
       peers: ['underpin, live'],
       goals: [{ kind: 'at least', rate: 3_000_000 }],
     },
+  ]
+}
+
+/** A lock that nobody else wants costs two commits: many callers share groups, a lone one pays each. */
+function locks(scale: number): Case[] {
+  const one = (callers: number, keys: number, title: string): Case => ({
+    id: keys === 1 && callers > 1 ? `lock-${callers}-hot` : `lock-${callers}`,
+    title,
+    unit: 'locks/s',
+    work: { kind: 'lock', callers, keys, count: 20_000 * scale },
+    peers: ['underpin'],
+    goals: keys === 64 ? [{ kind: 'at least', rate: 2_000 }] : [],
+  })
+  return [
+    one(64, 64, 'lock and unlock, 64 callers, a lock each'),
+    one(1, 1, 'lock and unlock, one caller'),
+    one(8, 1, 'lock and unlock, 8 callers that want the same'),
   ]
 }

@@ -22,6 +22,8 @@ export interface Peer {
   follow?(): Promise<(page: FeedPage) => Promise<unknown>>
   put?(id: string, value: unknown): Promise<unknown>
   get?(id: string): Promise<unknown>
+  /** Takes a lock, does nothing, gives it back. */
+  lock?(key: string): Promise<unknown>
   getSync?(id: string): unknown
   close(): Promise<void>
 }

@@ -39,6 +39,7 @@ async function open(url: string, durability: string, domain = 'bench'): Promise<
     },
     put: (id, value) => things.put(id, value as never),
     get: (id) => things.get(id),
+    lock: (key) => bench.withLock(key, () => undefined),
     close: () => store.close(),
   }
 }
