@@ -28,6 +28,8 @@ export { defineEvents, EventDefinitions, versionOf } from './facet/event/definit
 export type { FeedItem, FeedOptions, FeedPage } from './facet/feed.ts'
 export type { LockOptions } from './facet/lock/lock.ts'
 export { type EventPage, Log, type ReadOptions } from './facet/log.ts'
+export type { OnceOptions, OnceResult } from './facet/once/once.ts'
+export { type IdempotencyToken, idempotencyToken } from './facet/once/token.ts'
 export {
   type ProjectedEvent,
   type Projection,
@@ -55,8 +57,6 @@ export {
   type ProjectionDifference,
   type ProjectionVerification,
 } from './facet/projection/verify.ts'
-export type { OnceOptions, OnceResult } from './facet/once/once.ts'
-export { type IdempotencyToken, idempotencyToken } from './facet/once/token.ts'
 export type { Schema } from './facet/schema.ts'
 export type { NewEvent, StoredDocument, StoredEvent } from './facet/shape.ts'
 export type { Archive } from './facet/snapshot/archive.ts'

@@ -9,7 +9,14 @@ const asItComes = 'Emmett SQLite, as it comes'
 /** All cases; quick ones store a quarter. */
 export function sqliteCases(isQuick: boolean): readonly Case[] {
   const scale = isQuick ? 0.25 : 1
-  return [...appends(scale), ...reads(scale), ...states(scale), ...documents(scale), ...projections(scale), ...locks(scale)]
+  return [
+    ...appends(scale),
+    ...reads(scale),
+    ...states(scale),
+    ...documents(scale),
+    ...projections(scale),
+    ...locks(scale),
+  ]
 }
 
 function appends(scale: number): Case[] {
