@@ -8,7 +8,6 @@ import { isUnderpinError, openStore, systemClock } from '../../src/index.ts'
 const [url = '', key = '', ttlMs = '', mode = ''] = process.argv.slice(2)
 let jumpedMs = 0
 let isOver = false
-const refusals: Record<string, number> = {}
 const clock = { ...systemClock, now: () => systemClock.now() + jumpedMs }
 const store = await openStore(url, { domains: { app: {} }, clock, deadlineMs: 60_000 })
 const app = store.domain('app')
@@ -34,9 +33,8 @@ while (!isOver) {
     )
   } catch (error) {
     if (!isUnderpinError(error)) throw error
-    refusals[error.code] = (refusals[error.code] ?? 0) + 1
+    process.send?.({ refused: error.code })
   }
 }
-process.send?.(refusals)
 await store.close()
 process.disconnect()
