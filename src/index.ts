@@ -27,6 +27,27 @@ export {
 export { defineEvents, EventDefinitions, versionOf } from './facet/event/definitions.ts'
 export type { FeedItem, FeedOptions, FeedPage } from './facet/feed.ts'
 export type { LockOptions } from './facet/lock/lock.ts'
+export {
+  defineJobs,
+  type JobDefinition,
+  type JobDefinitions,
+  type JobOptions,
+  job,
+  type RetryPolicy,
+} from './facet/job/definition.ts'
+export {
+  type Enqueued,
+  type EnqueueOptions,
+  type HandlersOf,
+  type JobCounts,
+  type JobListOptions,
+  type JobPage,
+  Jobs,
+} from './facet/job/jobs.ts'
+export type { JobError, JobInfo, JobProgress, JobState } from './facet/job/record.ts'
+export type { JobContext } from './facet/job/run.ts'
+export type { MissedRuns, ScheduleInfo, ScheduleOptions } from './facet/job/schedule.ts'
+export { Worker, type WorkOptions } from './facet/job/worker.ts'
 export { type EventPage, Log, type ReadOptions } from './facet/log.ts'
 export type { OnceOptions, OnceResult } from './facet/once/once.ts'
 export { type IdempotencyToken, idempotencyToken } from './facet/once/token.ts'

@@ -6,6 +6,8 @@ import type { TransactionClient } from '../model/transaction-client.ts'
 import { Documents } from './documents.ts'
 import { type FeedItem, type FeedOptions, type FeedPage, follow, readFeed } from './feed.ts'
 import { type LockOptions, Locks } from './lock/lock.ts'
+import type { JobDefinitions } from './job/definition.ts'
+import { Jobs } from './job/jobs.ts'
 import { Log } from './log.ts'
 import { Once, type OnceOptions, type OnceResult } from './once/once.ts'
 import type { IdempotencyToken } from './once/token.ts'
@@ -157,6 +159,11 @@ export class Domain<E extends NewEvent = NewEvent, C extends Collections = Colle
   ): Promise<OnceResult<R>> {
     const { once } = this.#shared ?? refuseWithin('Work done once', 'transaction.tables')
     return once.run(this.#port, { token, request, work, options })
+  }
+
+  /** Durable work: `domain.jobs(defineJobs({ sendMail: job<{ to: string }>() }))`. Keep what it returns. */
+  jobs<const D extends JobDefinitions>(definitions: D): Jobs<D, E, C> {
+    return new Jobs(this.#port, definitions)
   }
 
   /** One page of the feed: all changes after a position, in order, never part of a commit. */

@@ -74,6 +74,12 @@ export class Draft {
     this.checks.push(check)
   }
 
+  /** A write that a facet made, encoded and checked. */
+  write(write: Write): void {
+    this.#refuseOver()
+    this.writes.push(write)
+  }
+
   append(stream: string, events: NewEvent | readonly NewEvent[], options: AppendOptions = {}): void {
     this.#refuseOver()
     if (expectsSomething(options)) this.checks.push({ kind: 'stream', stream, expect: options.expect })

@@ -1,5 +1,6 @@
 /** All collections that facets keep their state in. Each facet declares its own when it is first used. */
 import { exportCollections } from './export/record.ts'
+import { jobCollections } from './job/record.ts'
 import { lockCollections } from './lock/lock.ts'
 import { onceCollections } from './once/once.ts'
 import type { OwnCollections } from './port.ts'
@@ -11,6 +12,7 @@ import { parkedCollections } from './subscription/parked.ts'
 export const ownCollections: OwnCollections = {
   ...lockCollections,
   ...onceCollections,
+  ...jobCollections,
   ...snapshotCollections,
   ...exportCollections,
   ...checkpointCollections,

@@ -13,6 +13,9 @@ import {
   type PutOptions,
 } from './draft.ts'
 import { decodeEvents } from './event/codec.ts'
+import type { DataOf, JobDefinitions } from './job/definition.ts'
+import type { Enqueued, EnqueueOptions, Jobs } from './job/jobs.ts'
+import { jobsCollection } from './job/record.ts'
 import type { Port } from './port.ts'
 import { parseWithSync } from './schema.ts'
 import { recall, send } from './send.ts'
@@ -79,10 +82,13 @@ async function run<T, R>(work: (transaction: T) => R | Promise<R>, transaction: 
   }
 }
 
-/** Whether all failed checks are of things that were read in the transaction: then running it again can succeed. */
+/**
+ * Whether all failed checks are of things that were read in the transaction: then running it again can succeed. A dedupe
+ * key of a job that was taken meanwhile is such a thing.
+ */
 function wasOvertaken(reads: Reads, failed: readonly FailedCheck[]): boolean {
   return failed.every((check) => {
-    if (check.kind === 'unique') return false
+    if (check.kind === 'unique') return check.collection === jobsCollection
     const read = reads.get(check.kind === 'stream' ? check.stream : `${check.collection}\0${check.id}`)
     return read !== undefined && read.expect === check.expected
   })
@@ -118,6 +124,32 @@ export class Transaction<E extends NewEvent = NewEvent, C extends Collections = 
   delete(collection: keyof C & string, id: string, options: DeleteOptions = {}): void {
     this.#port.collection(collection)
     this.#draft.delete(collection, id, options)
+  }
+
+  /**
+   * Enqueues a job when the transaction commits; with a dedupe key that an unfinished job has, it does not, and the
+   * transaction runs again if that job finishes meanwhile. Await it within the callback.
+   */
+  async enqueue<D extends JobDefinitions, N extends keyof D & string>(
+    jobs: Pick<Jobs<D>, 'prepare' | 'findLive'>,
+    name: N,
+    data: DataOf<D[N]>,
+    options: EnqueueOptions = {},
+  ): Promise<Enqueued> {
+    const { id, write } = await jobs.prepare(name, data, options)
+    const found = await jobs.findLive(this.#port, name, { ...options, ...this.#options })
+    if (found === undefined) {
+      this.#draft.write(write)
+      return { id, isDuplicate: false }
+    }
+    const check: Check = {
+      kind: 'document',
+      collection: jobsCollection,
+      id: found.id,
+      expect: found.revision,
+    }
+    this.#depend(`${jobsCollection}\0${found.id}`, check)
+    return { id: found.id, isDuplicate: true }
   }
 
   /** The document as it is in the store (not as this transaction will leave it); the commit depends on its revision. */
