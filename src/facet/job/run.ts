@@ -91,9 +91,7 @@ export class Run {
   /** Runs the handler and writes how it ended. Never rejects. */
   async go(): Promise<void> {
     const { port, lease, definition } = this.#options
-    const onLost = () => this.end({ kind: 'lost' }, lease.signal.reason)
-    lease.signal.addEventListener('abort', onLost, { once: true })
-    if (lease.signal.aborted) onLost()
+    if (lease.signal.aborted) this.lose()
     const cancelTimer =
       definition.timeoutMs === undefined
         ? () => {}
@@ -103,15 +101,19 @@ export class Run {
       cancelTimer()
       this.#cancelProgress()
       await this.#writing
-      if (!this.#isCompleted) await this.#settle(this.#forced ?? ending)
+      if (!this.#isCompleted) await this.#settle(this.#endingOf(ending))
       if (this.#job.record.group !== undefined) await new Lanes(port).advance(this.#job.record)
     } catch (error) {
       this.#options.report(error, this.id)
     } finally {
       cancelTimer()
       this.#cancelProgress()
-      lease.signal.removeEventListener('abort', onLost)
     }
+  }
+
+  /** The worker's lease was lost, and with it the job. */
+  lose(): void {
+    this.end({ kind: 'lost' }, this.#options.lease.signal.reason)
   }
 
   /** The job is marked as to be cancelled. */
@@ -150,6 +152,12 @@ export class Run {
     over.abort()
     if (this.#isCompleted && ending.kind === 'failed') this.#options.report(ending.error, this.id)
     return ending
+  }
+
+  /** How it ends when it was aborted: what was done all the same while the worker stopped need not be done again. */
+  #endingOf(ending: Ending): Ending {
+    if (this.#forced?.kind === 'given back' && ending.kind === 'completed') return ending
+    return this.#forced ?? ending
   }
 
   #context(): JobContext {

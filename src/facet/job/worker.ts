@@ -103,8 +103,7 @@ export class Worker {
     this.#over.abort()
     await watching
     try {
-      // With a job that could not be settled, the lease is left to expire: then others take the job.
-      if (!this.#isClosed && this.#running.size === 0) await this.#lease?.release()
+      if (!this.#isClosed) await this.#lease?.release()
     } catch (error) {
       this.#report(error)
     } finally {
@@ -164,9 +163,15 @@ export class Worker {
     const lease = await leases.acquire(id, { ttlMs, waitMs: 0, signal: this.#stopping.signal })
     if (!(lease instanceof Lease))
       throw new UnderpinError('unavailable', 'The lease of a new worker could not be taken')
-    lease.signal.addEventListener('abort', () => this.#alarm.ring(), { once: true })
+    lease.signal.addEventListener('abort', () => this.#loseJobs(), { once: true })
     this.#lease = lease
     return lease
+  }
+
+  /** The lease is gone: whoever has it now gives its jobs to others. */
+  #loseJobs(): void {
+    for (const { run } of this.#running.values()) run.lose()
+    this.#alarm.ring()
   }
 
   /** Jobs that were taken by a commit whose outcome we were not told. */
