@@ -28,6 +28,8 @@ export type Work =
   /** Each caller takes a lock of its own, or all take the same one. */
   | { readonly kind: 'lock'; readonly callers: number; readonly keys: number; readonly count: number }
   | { readonly kind: 'get synchronously'; readonly count: number }
+  | { readonly kind: 'enqueue'; readonly callers: number; readonly count: number }
+  | { readonly kind: 'work off'; readonly count: number }
   | { readonly kind: 'apply'; readonly events: number; readonly documents: number }
 
 /** Several processes append for so many seconds, on one domain or spread over several. */
@@ -138,6 +140,18 @@ async function measure(work: Exclude<Work, Together>, peer: Peer): Promise<Run> 
       for (let n = 0; n < 5_000; n++) getSync(`thing-${n % 1_000}`)
       return timed(peer, async () => {
         for (let n = 0; n < work.count; n++) getSync(`thing-${(n * 7) % 1_000}`)
+        return work.count
+      })
+    }
+    case 'enqueue': {
+      const { enqueue } = required(peer, 'enqueue')
+      return driven(work, peer, (n) => enqueue(n))
+    }
+    case 'work off': {
+      const { enqueue, workOff } = required(peer, 'enqueue', 'workOff')
+      await drive({ count: work.count, callers: 64, seconds: 600 }, (n) => enqueue(n))
+      return timed(peer, async () => {
+        await workOff(work.count)
         return work.count
       })
     }

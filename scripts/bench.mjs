@@ -11,7 +11,7 @@ function run(command, args, cwd = root) {
 }
 
 run(process.execPath, ['scripts/build.mjs'])
-if (!existsSync(`${root}/bench/node_modules/pg-copy-streams`)) {
+if (!existsSync(`${root}/bench/node_modules/graphile-worker`)) {
   console.log('Installing the peers; compiling their drivers takes some minutes the first time.')
   run('npm', ['install', '--no-audit', '--no-fund', '--ignore-scripts=false'], `${root}/bench`)
 }

@@ -8,7 +8,12 @@ import { type Clock, sleep } from './clock.ts'
 import { isUnderpinError, UnderpinError } from './error.ts'
 import { type EventCodec, plainEvents } from './facet/event/codec.ts'
 import type { DeclaredCollection, OwnCollections, Port } from './facet/port.ts'
-import { definitionsCollection, isPartOf, mergeDefinitions } from './model/collection.ts'
+import {
+  type CollectionDefinition,
+  definitionsCollection,
+  isPartOf,
+  mergeDefinitions,
+} from './model/collection.ts'
 import type { Commit, Outcome } from './model/commit.ts'
 import type { Document } from './model/document.ts'
 import { vacantFence } from './model/fence.ts'
@@ -34,6 +39,7 @@ export class Route extends AuthorityReads implements Port {
   readonly deadlineMs: number
   readonly #candidates: readonly Backend[]
   readonly #collections = new Map<string, DeclaredCollection>()
+  readonly #ensuring = new Map<OwnCollections, Promise<void>>()
   #authority: Authority | undefined
 
   constructor(domain: string, candidates: readonly Backend[], options: RouteOptions) {
@@ -106,9 +112,16 @@ export class Route extends AuthorityReads implements Port {
       return known === undefined || !isPartOf(definition, known)
     })
     if (missing.length === 0) return
-    await this.declare(
-      new Map(missing.map(([name, definition]) => [name, { definition, schema: undefined }])),
-    )
+    const declaring = this.#ensuring.get(collections) ?? this.#ensure(collections, missing)
+    await declaring
+  }
+
+  /** Many first callers of a facet at once declare its collections once. */
+  #ensure(collections: OwnCollections, missing: [string, CollectionDefinition][]): Promise<void> {
+    const declared = new Map(missing.map(([name, definition]) => [name, { definition, schema: undefined }]))
+    const declaring = this.declare(declared).finally(() => this.#ensuring.delete(collections))
+    this.#ensuring.set(collections, declaring)
+    return declaring
   }
 
   /** Whether a collection is known to be declared. */

@@ -7,11 +7,13 @@ const single = 'pg, one call each'
 const emmett = 'Emmett PostgreSQL'
 const messageDb = 'message-db'
 const keyv = 'Keyv PostgreSQL'
+const boss = 'pg-boss'
+const graphile = 'graphile-worker'
 
 /** All cases; quick ones store a quarter. */
 export function postgresCases(isQuick: boolean): readonly Case[] {
   const scale = isQuick ? 0.25 : 1
-  return [...appends(scale), ...together(scale), ...reads(scale), ...documents(scale)]
+  return [...appends(scale), ...together(scale), ...reads(scale), ...documents(scale), ...jobs(scale)]
 }
 
 function appends(scale: number): Case[] {
@@ -135,6 +137,29 @@ function documents(scale: number): Case[] {
       work: { kind: 'get', callers: 64, count: 100_000 * scale },
       peers: ['underpin, PostgreSQL', single, keyv],
       goals: [rate(single, 0.9)],
+    },
+  ]
+}
+
+function jobs(scale: number): Case[] {
+  const peers = ['underpin, PostgreSQL', boss, graphile]
+  const goals = [rate(boss, 1), rate(graphile, 0.5), { kind: 'no failure' } as const]
+  return [
+    {
+      id: 'jobs-enqueue',
+      title: 'enqueue jobs one by one, 64 callers',
+      unit: 'jobs/s',
+      work: { kind: 'enqueue', callers: 64, count: 40_000 * scale },
+      peers,
+      goals,
+    },
+    {
+      id: 'jobs-work',
+      title: `work off ${(20_000 * scale).toLocaleString('en')} jobs, 64 at once`,
+      unit: 'jobs/s',
+      work: { kind: 'work off', count: 20_000 * scale },
+      peers,
+      goals,
     },
   ]
 }

@@ -23,6 +23,8 @@ const peers: Readonly<Record<string, () => Promise<OpenPeer>>> = {
   'Deno KV': async () => (await import('./key-value.ts')).denoKv,
   'Keyv SQLite': async () => (await import('./key-value.ts')).keyvSqlite,
   'Keyv PostgreSQL': async () => (await import('./keyv-postgres.ts')).keyvPostgres,
+  'pg-boss': async () => (await import('./pg-boss.ts')).pgBoss,
+  'graphile-worker': async () => (await import('./graphile-worker.ts')).graphileWorker,
   lmdb: async () => (await import('./key-value.ts')).lmdb,
 }
 

@@ -25,6 +25,10 @@ export interface Peer {
   /** Takes a lock, does nothing, gives it back. */
   lock?(key: string): Promise<unknown>
   getSync?(id: string): unknown
+  /** Enqueues one job. */
+  enqueue?(n: number): Promise<unknown>
+  /** Works, 64 at once, until so many jobs are done; their handlers do nothing. */
+  workOff?(count: number): Promise<void>
   close(): Promise<void>
 }
 

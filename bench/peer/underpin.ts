@@ -1,16 +1,19 @@
 /** Underpin, through its public surface, as an application uses it. */
 import { join } from 'node:path'
-import { type Fold, openStore } from 'underpin'
+import { defineJobs, type Fold, job, openStore } from 'underpin'
 import { postgres } from 'underpin/postgres'
 import { openStoreSync } from 'underpin/sync'
 import { declared, type FeedPage } from '../feed.ts'
 import { event, type Happened } from '../work.ts'
 import type { OpenPeer, Peer } from './peer.ts'
 
+const definitions = defineJobs({ work: job<{ n: number }>() })
+
 async function open(url: string, durability: string, domain = 'bench'): Promise<Peer> {
   const store = await openStore(url, { domains: { [domain]: declared } })
   const bench = store.domain(domain)
   const things = bench.documents('things')
+  const jobs = bench.jobs(definitions)
   return {
     durability,
     append: (stream, event) => bench.log.append(stream, event),
@@ -40,6 +43,18 @@ async function open(url: string, durability: string, domain = 'bench'): Promise<
     put: (id, value) => things.put(id, value as never),
     get: (id) => things.get(id),
     lock: (key) => bench.withLock(key, () => undefined),
+    enqueue: (n) => jobs.enqueue('work', { n }),
+    async workOff(count) {
+      let done = 0
+      const finished: { resolve: () => void } = { resolve: () => {} }
+      const all = new Promise<void>((resolve) => (finished.resolve = resolve))
+      const work = async () => {
+        if (++done >= count) finished.resolve()
+      }
+      const worker = await jobs.work({ work }, { concurrency: 64 })
+      await all
+      await worker.stop()
+    },
     close: () => store.close(),
   }
 }
