@@ -155,10 +155,10 @@ function jobs(scale: number): Case[] {
     },
     {
       id: 'jobs-work',
-      title: `work off ${(20_000 * scale).toLocaleString('en')} jobs, 64 at once`,
+      title: `work off ${(10_000 * scale).toLocaleString('en')} jobs, 64 at once`,
       unit: 'jobs/s',
-      work: { kind: 'work off', count: 20_000 * scale },
-      peers,
+      work: { kind: 'work off', count: 10_000 * scale },
+      peers: [...peers, 'pg-boss, batches of 500'],
       goals,
     },
   ]

@@ -24,6 +24,7 @@ const peers: Readonly<Record<string, () => Promise<OpenPeer>>> = {
   'Keyv SQLite': async () => (await import('./key-value.ts')).keyvSqlite,
   'Keyv PostgreSQL': async () => (await import('./keyv-postgres.ts')).keyvPostgres,
   'pg-boss': async () => (await import('./pg-boss.ts')).pgBoss,
+  'pg-boss, batches of 500': async () => (await import('./pg-boss.ts')).pgBossBatches,
   'graphile-worker': async () => (await import('./graphile-worker.ts')).graphileWorker,
   lmdb: async () => (await import('./key-value.ts')).lmdb,
 }

@@ -1,11 +1,19 @@
-/** pg-boss: one insert for each job; workers fetch batches, at its shortest interval, and complete a batch at once. */
+/**
+ * pg-boss: one insert for each job. Its workers poll, at their shortest interval, and complete or fail what they fetched as
+ * one: with the guarantee that each job ends by itself, a worker fetches one; in batches, they end together.
+ */
 import PgBoss from 'pg-boss'
-import type { OpenPeer } from './peer.ts'
+import type { OpenPeer, Peer } from './peer.ts'
 
 const queue = 'work'
-const workers = 4
 
-export const pgBoss: OpenPeer = async (url) => {
+export const pgBoss: OpenPeer = (url) => open(url, { workers: 64, batchSize: 1 })
+export const pgBossBatches: OpenPeer = (url) => open(url, { workers: 4, batchSize: 500 })
+
+async function open(
+  url: string,
+  { workers, batchSize }: { readonly workers: number; readonly batchSize: number },
+): Promise<Peer> {
   const boss = new PgBoss({ connectionString: url, max: 20 })
   boss.on('error', (error) => console.error(error))
   await boss.start()
@@ -21,7 +29,7 @@ export const pgBoss: OpenPeer = async (url) => {
           if (done >= count) resolve()
         }
         for (let i = 0; i < workers; i++)
-          void boss.work(queue, { batchSize: 500, pollingIntervalSeconds: 0.5 }, handler)
+          void boss.work(queue, { batchSize, pollingIntervalSeconds: 0.5 }, handler)
       })
     },
     close: () => boss.stop({ graceful: false, wait: true }),

@@ -1,4 +1,5 @@
 /** Promises for a backend whose work is synchronous. */
+import { setMaxListeners } from 'node:events'
 import { systemClock } from '../clock.ts'
 import { UnderpinError } from '../error.ts'
 import type { Position } from '../model/position.ts'
@@ -96,6 +97,8 @@ export abstract class EmbeddedBackend implements Backend {
 
   async *watch(domain: string, signal: AbortSignal): AsyncGenerator<Position> {
     const closing = this.#closing.signal
+    // Any number may watch at once.
+    setMaxListeners(0, closing)
     let wake: () => void = () => {}
     let isDue = true
     const stop = this.heads.listen(domain, () => {

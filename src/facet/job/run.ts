@@ -41,10 +41,6 @@ export interface JobContext<E extends NewEvent = NewEvent, C extends Collections
   ): Promise<R>
 }
 
-export interface RunningJob<E extends NewEvent, C extends Collections> extends JobContext<E, C> {
-  readonly data: unknown
-}
-
 export interface RunOptions {
   readonly port: Port
   readonly lease: Lease
