@@ -26,7 +26,6 @@ export {
 } from './facet/event/definition.ts'
 export { defineEvents, EventDefinitions, versionOf } from './facet/event/definitions.ts'
 export type { FeedItem, FeedOptions, FeedPage } from './facet/feed.ts'
-export type { LockOptions } from './facet/lock/lock.ts'
 export {
   defineJobs,
   type JobDefinition,
@@ -48,6 +47,7 @@ export type { JobError, JobInfo, JobProgress, JobState } from './facet/job/recor
 export type { JobContext } from './facet/job/run.ts'
 export type { MissedRuns, ScheduleInfo, ScheduleOptions } from './facet/job/schedule.ts'
 export { Worker, type WorkOptions } from './facet/job/worker.ts'
+export type { LockOptions } from './facet/lock/lock.ts'
 export { type EventPage, Log, type ReadOptions } from './facet/log.ts'
 export type { OnceOptions, OnceResult } from './facet/once/once.ts'
 export { type IdempotencyToken, idempotencyToken } from './facet/once/token.ts'
