@@ -160,7 +160,11 @@ export class Route extends AuthorityReads implements Port {
 
   async *watch(signal: AbortSignal): AsyncGenerator<Position> {
     while (!signal.aborted) {
-      const { backend } = await this.#find({ signal })
+      const authority = await this.#find({ signal }).catch((error: unknown) => {
+        if (!signal.aborted) throw error
+      })
+      if (authority === undefined) return
+      const { backend } = authority
       yield* backend.watch(this.domain, signal)
       if (backend === this.#authority?.backend) return
     }

@@ -1,7 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import type { Backend } from '../src/backend/backend.ts'
 import { memory } from '../src/backend/memory.ts'
-import { Forward } from '../src/wrapper/forward.ts'
+import { systemClock } from '../src/clock.ts'
+import { portOf } from '../src/facet/domain.ts'
+import { openStore, standardWrappers } from '../src/store.ts'
+import { Forward, wrap } from '../src/wrapper/forward.ts'
 import { failing, open } from './shop.ts'
 
 /** A backend over a network that has gone silent: calls reach nobody, or reach it and the answer is lost. */
@@ -19,6 +22,10 @@ class Silent extends Forward {
   override async commit(...call: Parameters<Backend['commit']>) {
     const outcomes = await this.inner.commit(...call)
     return this.isSilent ? forever<typeof outcomes>() : outcomes
+  }
+
+  override fence(...call: Parameters<Backend['fence']>) {
+    return this.isSilent ? forever<Awaited<ReturnType<Backend['fence']>>>() : this.inner.fence(...call)
   }
 
   override read(...call: Parameters<Backend['read']>) {
@@ -44,6 +51,20 @@ describe('a store whose backend does not answer', () => {
     await expect(log.read('s')).rejects.toEqual(failing('timeout'))
     await expect(log.append('s', { type: 'said', data: 1 })).rejects.toEqual(failing('unknown'))
     expect(performance.now() - since).toBeLessThan(1_000)
+  })
+
+  it('ends a watch without an error when its signal aborts while authority is looked for', async () => {
+    const backend = new Silent(memory())
+    const store = await openStore(wrap(backend, standardWrappers(systemClock, 10_000)), {
+      domains: { chat: {} },
+    })
+    backend.isSilent = true
+    const ending = new AbortController()
+    const watching = portOf(store.domain('chat')).watch(ending.signal)[Symbol.asyncIterator]().next()
+    ending.abort()
+    expect(await watching).toEqual({ done: true, value: undefined })
+    backend.isSilent = false
+    await store.close()
   })
 
   it('ends a read with aborted and a commit in flight with unknown when the signal aborts', async () => {
