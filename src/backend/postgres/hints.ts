@@ -8,7 +8,7 @@ import { checksumOf } from '../../model/digest.ts'
 import type { Database, Listening } from './driver.ts'
 
 /** The first of a burst is sent at once. */
-const notifyEveryMs = 20
+const notifyEveryMs = 10
 const lookEveryMs = 1_000
 const reconnectAfterMs = 1_000
 

@@ -29,8 +29,11 @@ export interface WriteOptions {
   readonly handler?: TableHandler | undefined
 }
 
-/** Groups that go under the lock at once after writers met: optimism has just been shown to be wrong. */
-const lockedGroups = 64
+/**
+ * Groups that go under the lock at once after writers met: one, if the other writer comes now and then; four times as
+ * many each time that optimism was wrong within so many milliseconds.
+ */
+const lockedGroups = { least: 1, most: 64, growth: 4, soonMs: 50 } as const
 
 /** Milliseconds; whoever waits for the answer has given up by then. */
 const askForMs = 10_000
@@ -45,6 +48,9 @@ export class Writer {
   /** The fence as this process last saw it: what it plans for, and what a write is guarded by. */
   #known: FenceRow | undefined
   #contended = 0
+  #lockedGroups: number = lockedGroups.least
+  /** When the last write under the lock was begun, by the monotonic clock. */
+  #lockedAt = Number.NEGATIVE_INFINITY
   #last: Promise<unknown> = Promise.resolve()
 
   constructor(tables: Tables, domain: string, clock: Clock, onMoved: () => void) {
@@ -63,10 +69,18 @@ export class Writer {
       else if (this.#known !== undefined) {
         const written = await this.#writeGuarded(database, this.#known, make)
         if (typeof written === 'object') return written
-        if (written === 'overtaken') this.#contended = lockedGroups
+        if (written === 'overtaken') this.#meet()
       }
       return this.#writeLocked(database, make, options)
     })
+  }
+
+  /** Somebody else wrote: how long the lock is better than a guard depends on how often that happens. */
+  #meet(): void {
+    const { least, most, growth, soonMs } = lockedGroups
+    const isSoon = this.#clock.monotonic() - this.#lockedAt < soonMs
+    this.#lockedGroups = isSoon ? Math.min(most, this.#lockedGroups * growth) : least
+    this.#contended = this.#lockedGroups
   }
 
   /** Resolves when no write is under way. */
@@ -123,6 +137,7 @@ export class Writer {
     make: MakePlan,
     { isBulk, handler, needs }: WriteOptions,
   ): Promise<Plan> {
+    this.#lockedAt = this.#clock.monotonic()
     const [tables, domain, view, token] = [this.#tables, this.#domain, this.#view, newToken()]
     const ahead = view.ahead(this.#contended > 0 && needs ? needs() : noNeeds())
     let written: { row: FenceRow; plan: Plan } | undefined
