@@ -90,6 +90,39 @@ describe('a commit on PostgreSQL', () => {
     await expect.poll(async () => (await scratch.admin.query(sessions)).rows[0].n).toBe(0)
   })
 
+  it('asks the session that hears notifications one thing at a time, however many watch at once', async () => {
+    const pool = new pg.Pool({ connectionString: url })
+    let running = 0
+    const atOnce: number[] = []
+    class Counting extends pg.Client {
+      override query(...given: never[]): never {
+        atOnce.push(++running)
+        const query = super.query as (...given: never[]) => Promise<unknown>
+        return query.apply(this, given).finally(() => running--) as never
+      }
+    }
+    const { options } = pool
+    const target = {
+      query: (config: object) => pool.query(config as never),
+      connect: (done: never) => pool.connect(done),
+      end: () => pool.end(),
+    }
+    const store = await openStore(
+      postgres({ ...target, options, Client: Counting } as never, { schema: scratch.schema }),
+      { domains: { app: {}, other: {} } },
+    )
+    const watchers = [...Array(12).keys()].map((i) => store.domain(i % 2 === 0 ? 'app' : 'other').follow())
+    const watching = watchers.map((watcher) => watcher.next())
+    for (const domain of ['app', 'other'] as const)
+      await store.domain(domain).log.append('s', { type: 't', data: 1 })
+    await Promise.all(watching)
+    await expect.poll(() => atOnce.length).toBe(12)
+    expect(Math.max(...atOnce)).toBe(1)
+    await Promise.all(watchers.map((watcher) => watcher.return(undefined)))
+    await store.close()
+    await pool.end()
+  })
+
   it('warns the process of a session that does not end when the store is closed', async () => {
     const pool = new pg.Pool({ connectionString: url })
     class Rude extends pg.Client {

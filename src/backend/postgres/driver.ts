@@ -149,9 +149,15 @@ const listenBeside =
     client.on('end', end)
     client.on('notification', ({ channel }) => onNotify(channel))
     await client.connect()
+    let last: Promise<unknown> = Promise.resolve()
     return {
-      add: async (channel) =>
-        void (await client.query({ text: `LISTEN "${channel}"`, query_timeout: statementMs })),
+      /** One after the other: the client is to be asked nothing while it waits for an answer. */
+      async add(channel) {
+        const listen = () => client.query({ text: `LISTEN "${channel}"`, query_timeout: statementMs })
+        const adding = last.then(listen, listen)
+        last = adding
+        await adding
+      },
       /** Where the network drops packets the other side never says goodbye: it is not waited for. */
       async close() {
         isOver = true
