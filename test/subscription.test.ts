@@ -83,6 +83,26 @@ describe.each(placeKinds)('a subscription on $name', ({ make, missing }) => {
     expect(seen).toEqual(Array.from({ length: 40 }, (_, i) => i))
   })
 
+  it('may be one of many that run with one signal: the process is not warned', async () => {
+    const warned: string[] = []
+    const onWarning = ({ name }: Error) => warned.push(name)
+    process.on('warning', onWarning)
+    const ending = new AbortController()
+    let seen = 0
+    const running = Array.from({ length: 12 }, (_, i) =>
+      app
+        .subscription({ name: `n${i}`, filter: { types: ['said'] }, handle: () => ++seen })
+        .run({ signal: ending.signal }),
+    )
+    await say(1)
+    await until(() => seen === 12)
+    ending.abort()
+    await Promise.all(running)
+    await new Promise(setImmediate)
+    process.off('warning', onWarning)
+    expect(warned).toEqual([])
+  })
+
   it('exactly once, writes of the handler stand together with its checkpoint', async () => {
     for (let i = 0; i < 5; i++) await say(i)
     const subscription = app.subscription({

@@ -1,5 +1,4 @@
 /** Promises for a backend whose work is synchronous. */
-import { setMaxListeners } from 'node:events'
 import { systemClock } from '../clock.ts'
 import { UnderpinError } from '../error.ts'
 import type { Position } from '../model/position.ts'
@@ -96,9 +95,8 @@ export abstract class EmbeddedBackend implements Backend {
   }
 
   async *watch(domain: string, signal: AbortSignal): AsyncGenerator<Position> {
-    const closing = this.#closing.signal
-    // Any number may watch at once.
-    setMaxListeners(0, closing)
+    // Of its own: any number may watch at once, with one signal of the caller's.
+    const over = AbortSignal.any([signal, this.#closing.signal])
     let wake: () => void = () => {}
     let isDue = true
     const stop = this.heads.listen(domain, () => {
@@ -106,17 +104,16 @@ export abstract class EmbeddedBackend implements Backend {
       wake()
     })
     const end = () => wake()
-    signal.addEventListener('abort', end)
-    closing.addEventListener('abort', end)
+    over.addEventListener('abort', end)
     const release = keepAlive()
     let isWatching = false
     try {
       this.watchBegins()
       isWatching = true
       let seen = -1
-      while (!signal.aborted && !closing.aborted) {
+      while (!over.aborted) {
         if (!isDue) await new Promise<void>((resolve) => (wake = resolve))
-        if (signal.aborted || closing.aborted) return
+        if (over.aborted) return
         isDue = false
         const { head } = this.sync.fence(domain)
         if (head !== seen) yield head
@@ -125,8 +122,7 @@ export abstract class EmbeddedBackend implements Backend {
     } finally {
       release()
       stop()
-      signal.removeEventListener('abort', end)
-      closing.removeEventListener('abort', end)
+      over.removeEventListener('abort', end)
       if (isWatching) this.watchEnds()
     }
   }

@@ -9,21 +9,15 @@ const rewatchAfterMs = 250
 /** Wakes its listeners whenever the domain may have moved, until the signal aborts or the store is closed. */
 export class Pulse {
   readonly #listeners = new Set<Listener>()
-  readonly #over = new AbortController()
+  readonly #ending = new AbortController()
+  /** Aborts when there is nothing more to wait for: the signal aborted, the store was closed, or {@link end} was called. */
+  readonly over: AbortSignal
 
   constructor(port: Port, signal: AbortSignal) {
+    this.over = AbortSignal.any([signal, this.#ending.signal])
     // Each consumer and each wait listens to it: many are no leak.
     setMaxListeners(0, this.over)
-    const end = () => this.end()
-    if (signal.aborted) end()
-    signal.addEventListener('abort', end)
-    this.over.addEventListener('abort', () => signal.removeEventListener('abort', end))
     void this.#watch(port)
-  }
-
-  /** Aborts when there is nothing more to wait for: the signal aborted, the store was closed, or {@link end} was called. */
-  get over(): AbortSignal {
-    return this.#over.signal
   }
 
   listen(port: Port): Listener {
@@ -33,7 +27,7 @@ export class Pulse {
   }
 
   end(): void {
-    this.#over.abort()
+    this.#ending.abort()
   }
 
   /** Hints only: a watch that fails is begun again, and meanwhile what is wrong with the store shows when it is read. */
