@@ -4,9 +4,18 @@ import { isUnderpinError, UnderpinError } from '../error.ts'
 import type { Event } from '../model/event.ts'
 import { quote } from '../model/key.ts'
 import type { Page, Range } from '../model/page.ts'
+import type { Position } from '../model/position.ts'
 import { truncationsCollection } from '../model/truncation.ts'
 import { decodeValue } from '../model/value.ts'
-import type { Port, SyncPort } from './port.ts'
+import type { OwnCollections, Port, SyncPort } from './port.ts'
+
+/** Indexed by the position of the last event that was removed: for those who have not come so far. */
+export const truncationCollections: OwnCollections = {
+  [truncationsCollection]: {
+    fields: { last: 'number' },
+    indexes: { last: { fields: ['last'], unique: false, where: {} } },
+  },
+}
 
 /** What is known of a truncated stream. */
 export interface StoredTruncation {
@@ -14,6 +23,8 @@ export interface StoredTruncation {
   readonly before: number
   /** Where the events before it were archived; null if they were not. */
   readonly archive: string | null
+  /** The position of the last event that was removed; 0 if none was. */
+  readonly last: Position
 }
 
 type EventPage = Page<Event, number | null>
@@ -112,8 +123,10 @@ function toError(stream: string, first: number, found: Found | undefined): Under
 /** What a record of `$truncated` says; undefined if there is none. */
 export function storedTruncation(record: Found['documents'][number]): StoredTruncation | undefined {
   if (record?.kind !== 'document') return undefined
-  const { before, archive = null } = decodeValue(record.data) as StoredTruncation & {
-    archive?: string | null
-  }
-  return { before, archive }
+  const {
+    before,
+    archive = null,
+    last = 0,
+  } = decodeValue(record.data) as Pick<StoredTruncation, 'before'> & Partial<StoredTruncation>
+  return { before, archive, last }
 }

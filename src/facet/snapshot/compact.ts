@@ -106,8 +106,8 @@ async function compactOnce<E extends NewEvent>(
 
 async function findTruncation(port: Port, stream: string, options: CallOptions): Promise<Known> {
   const { documents } = await port.get([{ collection: truncationsCollection, id: stream }], options)
-  const { before, archive } = storedTruncation(documents[0]) ?? { before: 1, archive: null }
-  return { before, archive, expect: documents[0]?.position ?? 'absent' }
+  const known = storedTruncation(documents[0]) ?? { before: 1, archive: null, last: 0 }
+  return { ...known, expect: documents[0]?.position ?? 'absent' }
 }
 
 /** The highest seq up to `wanted` before which no event is behind the protected position. Positions grow with seqs. */
@@ -123,13 +123,17 @@ async function behind(
   let [low, high] = [first, wanted]
   while (low < high) {
     const middle = (low + high) >> 1
-    const range = { after: middle - 1, before: middle + 1, backwards: false, limit: 1 }
-    const [event] = (await port.read(stream, range, options)).items
-    if (event === undefined) throw overtaken(stream)
-    if (event.position <= protect) low = middle + 1
+    if ((await positionAt(port, stream, middle, options)) <= protect) low = middle + 1
     else high = middle
   }
   return low
+}
+
+async function positionAt(port: Port, stream: string, seq: number, options: CallOptions): Promise<Position> {
+  const range = { after: seq - 1, before: seq + 1, backwards: false, limit: 1 }
+  const [event] = (await port.read(stream, range, options)).items
+  if (event === undefined) throw overtaken(stream)
+  return event.position
 }
 
 async function archived(
@@ -175,7 +179,8 @@ async function truncate<E extends NewEvent>(
   let { expect } = known
   for (let from = known.before; from < before; ) {
     const to = Math.min(before, from + eventsPerCommit)
-    const data = encodeValue({ before: to, archive: known.archive } satisfies StoredTruncation)
+    const last = await positionAt(port, stream, to - 1, options)
+    const data = encodeValue({ before: to, archive: known.archive, last } satisfies StoredTruncation)
     const commit: Commit = {
       at: port.clock.now(),
       writes: [{ kind: 'put', collection: truncationsCollection, id: stream, data, expiresAt: null }],

@@ -6,15 +6,15 @@ import { plainCollection } from '../../model/collection.ts'
 import { checksumOf } from '../../model/digest.ts'
 import { checkName } from '../../model/key.ts'
 import type { Position } from '../../model/position.ts'
-import { truncationsCollection } from '../../model/truncation.ts'
 import { decodeValue, encodeValue } from '../../model/value.ts'
 import type { OwnCollections, Port } from '../port.ts'
+import { truncationCollections } from '../truncated.ts'
 import type { Fold } from './fold.ts'
 
 const snapshots = '$snapshots'
 export const snapshotCollections: OwnCollections = {
   [snapshots]: plainCollection,
-  [truncationsCollection]: plainCollection,
+  ...truncationCollections,
 }
 
 /** What is kept. */

@@ -26,6 +26,7 @@ import { isOwnStream } from '../event/codec.ts'
 import { refuseBeyond } from '../feed.ts'
 import { Lease, type Leases } from '../lease.ts'
 import type { Port } from '../port.ts'
+import { UnseenFinder, unseenError } from '../unseen.ts'
 import type { Listener, Pulse } from './pulse.ts'
 import { Moved, Session } from './session.ts'
 
@@ -44,6 +45,8 @@ export interface ConsumerOptions {
   readonly saveEveryMs: number
   /** Before the pages, and again whenever somebody asked for a reset or a replay. */
   readonly begin?: (session: Session) => Promise<void>
+  /** Streams of which no event may be missing: `truncated` if some were removed before it came to them. None if left out. */
+  readonly needs?: (stream: string) => boolean
   readonly take: (page: ChangePage, session: Session) => Promise<void>
   /** Told of what it does, for those who ask. */
   readonly tell?: (state: ConsumerState) => void
@@ -145,6 +148,7 @@ class Consumer {
   readonly #session: Session
   readonly #listener: Listener
   readonly #options: ConsumerOptions
+  readonly #unseen: UnseenFinder
   /** What was asked for when it last began. */
   #begun: string | undefined
   /** Changes that were passed over since the checkpoint was saved. */
@@ -155,6 +159,7 @@ class Consumer {
     this.#session = session
     this.#listener = listener
     this.#options = options
+    this.#unseen = new UnseenFinder(port, options.needs ?? (() => false))
   }
 
   async run(): Promise<void> {
@@ -186,6 +191,7 @@ class Consumer {
       await session.load()
       return false
     }
+    await this.#refuseUnseen(page)
     const before = session.stored.revision
     await take(page, session)
     if (session.signal.aborted) return true
@@ -195,6 +201,16 @@ class Consumer {
     tell?.({ kind: 'consuming', position: page.next })
     await this.#saveWhenDue()
     return page.next >= page.head && this.#begun === toAsk(session) && !session.stored.isPaused
+  }
+
+  /** Nothing is taken from behind events that are missing. What was done before is not to be done again. */
+  async #refuseUnseen(page: ChangePage): Promise<void> {
+    const session = this.#session
+    if (this.#options.needs === undefined) return
+    const unseen = await this.#unseen.find(session.position, page, { signal: session.signal })
+    if (unseen === undefined) return
+    if (session.unsaved > 0) await session.save(session.position)
+    throw unseenError(`The consumer ${this.#options.id}`, unseen, unseenHint)
   }
 
   /** Changes that concern nobody are not worth a commit each; but after a restart not all are passed over again. */
@@ -227,6 +243,9 @@ class Consumer {
 function toAsk({ stored }: Session): string {
   return `${stored.resets} ${stored.replays}`
 }
+
+const unseenHint =
+  "domain.history gives the archived events of a stream. Then go on without them: compacted: 'skip', or reset({ to }) behind the last of them."
 
 const passedAtMost = 5_000
 

@@ -90,13 +90,22 @@ export function toEntry<E extends NewEvent>(
 }
 
 /** Before it is decoded: its type may become another one by an upcaster. */
-function mayBeWanted(change: Change, { types, streams, collections }: ChangeFilter): boolean {
-  const namesEvents = types !== undefined || streams !== undefined
-  if (change.kind === 'event' && isOwnStream(change.stream)) return false
-  if (change.kind === 'event')
-    return namesEvents ? change.stream.startsWith(streams ?? '') : collections === undefined
+function mayBeWanted(change: Change, filter: ChangeFilter): boolean {
+  if (change.kind === 'event') return mayWantStream(change.stream, filter)
   if (isOwnCollection(change.collection)) return false
-  return collections === undefined ? !namesEvents : collections.includes(change.collection)
+  return filter.collections === undefined
+    ? !namesEvents(filter)
+    : filter.collections.includes(change.collection)
+}
+
+/** Whether events of a stream may be wanted: of those that are gone, nobody knows the types. */
+export function mayWantStream(stream: string, filter: ChangeFilter): boolean {
+  if (isOwnStream(stream)) return false
+  return namesEvents(filter) ? stream.startsWith(filter.streams ?? '') : filter.collections === undefined
+}
+
+function namesEvents({ types, streams }: ChangeFilter): boolean {
+  return types !== undefined || streams !== undefined
 }
 
 function referenceOf(change: Change): Reference {
@@ -114,6 +123,24 @@ function plainKey(reference: Reference): string {
 function checkKey(key: unknown): string {
   if (typeof key === 'string') return key
   throw new TypeError(`The key function must return a string, not ${typeof key}`)
+}
+
+/** Which events must not be missing, as a subscription says it. */
+export interface Need {
+  readonly filter: ChangeFilter
+  readonly key: KeyOf<never> | undefined
+  readonly partitions: number
+  readonly skipsCompacted: boolean
+}
+
+/** Whether a partition is to be given the events of a stream; of those that are gone, keys cannot be had from `key`. */
+export function needsStream(
+  stream: string,
+  { filter, key, partitions, skipsCompacted }: Need,
+  partition: number,
+): boolean {
+  if (skipsCompacted || !mayWantStream(stream, filter)) return false
+  return key !== undefined || partitionOf(stream, partitions) === partition
 }
 
 /** The partition of a key, the same in every process. */

@@ -11,11 +11,11 @@ import type { Port } from '../port.ts'
 import { type ConsumerOptions, consume, isOutage, leaseOf, lookEveryMs } from './consumer.ts'
 import { grantsUnder } from './grants.ts'
 
-export interface GroupOptions extends Omit<ConsumerOptions, 'id' | 'begin' | 'take' | 'tell'> {
+export interface GroupOptions extends Omit<ConsumerOptions, 'id' | 'begin' | 'needs' | 'take' | 'tell'> {
   readonly name: string
   readonly partitions: number
   /** What is done for one partition. */
-  consumer(partition: number): Pick<ConsumerOptions, 'id' | 'begin' | 'take' | 'tell'>
+  consumer(partition: number): Pick<ConsumerOptions, 'id' | 'begin' | 'needs' | 'take' | 'tell'>
 }
 
 interface Held {

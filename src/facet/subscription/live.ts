@@ -4,7 +4,8 @@ import type { Position } from '../../model/position.ts'
 import { checkAfter, type FeedItem, refuseBeyond } from '../feed.ts'
 import type { Port } from '../port.ts'
 import type { NewEvent } from '../shape.ts'
-import { type ChangeFilter, checkFilter, entriesOf } from './entry.ts'
+import { UnseenFinder, unseenError } from '../unseen.ts'
+import { type ChangeFilter, checkFilter, entriesOf, mayWantStream } from './entry.ts'
 
 export interface LiveOptions {
   /** Only changes with a higher position; the head if left out: only what comes. */
@@ -12,7 +13,8 @@ export interface LiveOptions {
   readonly filter?: ChangeFilter
   /**
    * What happens when the reader is slower than the changes come: `'wait'` (the default) gives it every change, however
-   * late; `'skip'` tells it what it missed when it is more than `behind` positions behind, and goes on at the head.
+   * late, or fails with `truncated` if events were compacted away before it came to them; `'skip'` tells it what it missed
+   * in that case, and when it is more than `behind` positions behind, and goes on at the head.
    */
   readonly slow?: 'wait' | 'skip'
   /** 1,000 if left out. */
@@ -28,6 +30,7 @@ export interface Missed {
 }
 
 const pageItems = 100
+const unseenHint = "Read again what you show, and begin at the head. slow: 'skip' tells you so, and goes on."
 
 /**
  * The changes that are wanted, one at a time. The store keeps them, so nothing is buffered for a slow reader beyond one
@@ -48,10 +51,13 @@ export async function* live<E extends NewEvent>(
   let position = options.after ?? head
   checkAfter(position)
   refuseBeyond(position, head)
+  const unseen = new UnseenFinder(port, (stream) => mayWantStream(stream, filter))
   for await (const _hint of port.watch(signal)) {
     for (let isBehind = true; isBehind && !signal.aborted; ) {
       let page = await port.changes(position, pageItems)
-      if (slow === 'skip' && page.head - position > behind) {
+      const gone = await unseen.find(position, page)
+      if (gone !== undefined && slow === 'wait') throw unseenError('The reader', gone, unseenHint)
+      if (gone !== undefined || (slow === 'skip' && page.head - position > behind)) {
         yield { kind: 'missed', after: position, upTo: page.head }
         position = page.head
         page = await port.changes(position, pageItems)

@@ -51,6 +51,11 @@ interface CommonOptions<E extends NewEvent> {
   readonly poison?: 'park' | 'retry'
   /** Whether later changes of the key of a parked one are handled (`'go-on'`, the default) or parked behind it. */
   readonly parkedKey?: 'go-on' | 'block'
+  /**
+   * What becomes of events that were compacted away before they were handled: `'fail'` (the default) stops the
+   * subscription with `truncated`, before it is given anything that comes behind them; `'skip'` goes on without them.
+   */
+  readonly compacted?: 'fail' | 'skip'
   /** Changes that are read at once, and handed to `handleBatch`; more if a commit has more; 500 if left out. */
   readonly batch?: number
   /** Milliseconds without a sign of life after which another process takes over; 5,000 if left out. */
@@ -104,6 +109,7 @@ export interface Plan<E extends NewEvent = NewEvent> {
   readonly lastMs: number
   readonly mayPark: boolean
   readonly blocksKeys: boolean
+  readonly skipsCompacted: boolean
   readonly limit: number
   readonly ttlMs: number
   readonly handlerMs: number
@@ -127,11 +133,13 @@ export function toPlan<E extends NewEvent, C extends Collections>(
     parallel = 1,
     poison = 'park',
     parkedKey = 'go-on',
+    compacted = 'fail',
   } = options
   if (from !== 'start' && from !== 'now') checkAfter(from)
   oneOf('mode', mode, ['at-least-once', 'exactly-once'])
   oneOf('poison', poison, ['park', 'retry'])
   oneOf('parkedKey', parkedKey, ['go-on', 'block'])
+  oneOf('compacted', compacted, ['fail', 'skip'])
   const isBatched = options.handleBatch !== undefined
   if (parallel !== 1 && (isBatched || mode === 'exactly-once'))
     throw new TypeError('parallel goes with handle in mode at-least-once only: use partitions')
@@ -146,6 +154,7 @@ export function toPlan<E extends NewEvent, C extends Collections>(
     lastMs: whole('retry.lastMs', options.retry?.lastMs ?? 30_000, 0),
     mayPark: poison === 'park',
     blocksKeys: parkedKey === 'block',
+    skipsCompacted: compacted === 'skip',
     limit: whole('batch', options.batch ?? Math.min(500, limits.pageItems), 1, limits.pageItems),
     ttlMs: whole('ttlMs', options.ttlMs ?? 5_000, 30),
     handlerMs: whole('handlerMs', options.handlerMs ?? 300_000, 1),

@@ -3,10 +3,11 @@ import type { CallOptions } from '../../backend/backend.ts'
 import { isUnderpinError } from '../../error.ts'
 import type { Position } from '../../model/position.ts'
 import type { Port } from '../port.ts'
+import { describeUnseen, findUnseen } from '../unseen.ts'
 import { readCheckpoints, type StoredCheckpoint } from './checkpoint.ts'
 import { leaseOf } from './consumer.ts'
 import { consumerId } from './delivery.ts'
-import { type ChangeFilter, entriesOf, type KeyOf, partitionOf } from './entry.ts'
+import { entriesOf, type Need, needsStream, partitionOf } from './entry.ts'
 import { type Holder, holdersOf } from './grants.ts'
 
 /** One word for programs, one sentence for people. */
@@ -20,6 +21,7 @@ export interface Why {
     | 'silent-consumer'
     | 'not-started'
     | 'unavailable'
+    | 'truncated'
   readonly text: string
 }
 
@@ -51,11 +53,8 @@ export interface SubscriptionStatus {
   readonly partitions: readonly PartitionStatus[]
 }
 
-export interface StatusQuestion {
+export interface StatusQuestion extends Need {
   readonly name: string
-  readonly partitions: number
-  readonly filter: ChangeFilter
-  readonly key: KeyOf<never> | undefined
 }
 
 const noLag: Lag = { positions: 0, seconds: 0 }
@@ -63,6 +62,7 @@ const noLag: Lag = { positions: 0, seconds: 0 }
 const pagesAtMost = 10
 const urgency: readonly Why['code'][] = [
   'unavailable',
+  'truncated',
   'retrying',
   'silent-consumer',
   'no-consumer',
@@ -87,7 +87,9 @@ export async function partitionStatuses(
       const holder = holders[partition]
       const lag =
         checkpoint === undefined ? noLag : await lagOf(port, question, partition, checkpoint, options)
-      const why = whyOf(port.clock.now(), checkpoint, lag, holder)
+      const why =
+        (await whyTruncated(port, question, partition, checkpoint, options)) ??
+        whyOf(port.clock.now(), checkpoint, lag, holder)
       statuses.push({ partition, position: checkpoint?.position, lag, holder: holder?.holder, why })
     }
     return statuses
@@ -144,6 +146,19 @@ function lagFrom(
   head: Position,
 ): Lag {
   return { positions: head - first.position + 1, seconds: Math.max(0, port.clock.now() - first.at) / 1_000 }
+}
+
+async function whyTruncated(
+  port: Port,
+  question: StatusQuestion,
+  partition: number,
+  checkpoint: StoredCheckpoint | undefined,
+  options?: CallOptions,
+): Promise<Why | undefined> {
+  if (checkpoint === undefined || question.skipsCompacted) return undefined
+  const needs = (stream: string) => needsStream(stream, question, partition)
+  const unseen = await findUnseen(port, checkpoint.position, needs, options)
+  return unseen && { code: 'truncated', text: describeUnseen(unseen) }
 }
 
 function whyOf(

@@ -18,6 +18,7 @@ import {
 } from './checkpoint.ts'
 import { type ConsumerOptions, consumeAlone, lasting } from './consumer.ts'
 import { consumerId, Delivery } from './delivery.ts'
+import { needsStream } from './entry.ts'
 import { Group } from './group.ts'
 import { type Plan, type SubscriptionOptions, toPlan } from './options.ts'
 import { park, parkedCollections, readParked, type StoredParked, stillParked, unpark } from './parked.ts'
@@ -51,8 +52,8 @@ export class Subscription<E extends NewEvent = NewEvent, C extends Collections =
   /**
    * Takes part in the work until the signal aborts or the store is closed; then it finishes the change it is at, saves
    * its checkpoint, gives its leases back and resolves. While others do all the work, it stands by. A store that is out
-   * of reach is waited for. Rejects only with what waiting cannot mend: `damaged` records, a checkpoint `invalid` in this
-   * store (beyond its head), a number of partitions that is another one than stored (`mismatch`), a clash of collections.
+   * of reach is waited for. Rejects only with what waiting cannot mend: events `truncated` before they were handled (unless
+   * it says `compacted: 'skip'`), `damaged` records, a checkpoint `invalid` in this store (beyond its head), a number of partitions that is another one than stored (`mismatch`), a clash of collections.
    *
    * Abort the signal and await this before you close the store: else others take over only after `ttlMs`.
    */
@@ -138,11 +139,12 @@ export class Subscription<E extends NewEvent = NewEvent, C extends Collections =
     )
   }
 
-  #consumer(partition: number): Pick<ConsumerOptions, 'id' | 'begin' | 'take'> {
+  #consumer(partition: number): Pick<ConsumerOptions, 'id' | 'begin' | 'needs' | 'take'> {
     const delivery = new Delivery(this.#port, this.#plan, partition)
     return {
       id: consumerId(this.name, partition),
       begin: (session) => delivery.begin(session),
+      needs: (stream) => needsStream(stream, this.#plan, partition),
       take: (page, session) => delivery.take(page, session),
     }
   }
