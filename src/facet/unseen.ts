@@ -54,8 +54,7 @@ export class UnseenFinder {
   /** Whether the page itself shows that nothing was truncated since the last one: all that came since is in it. */
   #tells(after: Position, { items, next, head }: Pick<FeedPart, 'items' | 'next' | 'head'>): boolean {
     if (after !== this.#next) return false
-    if (head === this.#known) return true
-    return after <= this.#known && next >= head && !items.some(isTruncation)
+    return head === this.#known || (next >= head && !items.some(isTruncation))
   }
 }
 
