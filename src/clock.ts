@@ -45,3 +45,33 @@ export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<v
     signal?.addEventListener('abort', done, { once: true })
   })
 }
+
+/**
+ * Waiting that others can end, also before it has begun: no call between two waits is missed. Waits again and again
+ * without a signal made for each: Node 20 keeps something of every `AbortSignal.any` for as long as its sources live.
+ */
+export class Alarm {
+  #isRung = false
+  #wake: () => void = () => {}
+
+  ring(): void {
+    this.#isRung = true
+    this.#wake()
+  }
+
+  /** Waits until it is rung, the time is over, or the signal aborts; whether it was rung. */
+  async wait(clock: Clock, ms: number, signal: AbortSignal): Promise<boolean> {
+    if (!this.#isRung && !signal.aborted) {
+      const waking = new Promise<void>((resolve) => (this.#wake = resolve))
+      const end = this.#wake
+      const cancel = clock.timer(ms, end)
+      signal.addEventListener('abort', end)
+      await waking
+      signal.removeEventListener('abort', end)
+      cancel()
+    }
+    const isRung = this.#isRung
+    this.#isRung = false
+    return isRung
+  }
+}

@@ -1,5 +1,5 @@
 /** The PostgreSQL backend: one schema, any number of processes. */
-import { type Clock, systemClock } from '../../clock.ts'
+import { Alarm, type Clock, systemClock } from '../../clock.ts'
 import { UnderpinError } from '../../error.ts'
 import type { CollectionDefinition } from '../../model/collection.ts'
 import type { Fence } from '../../model/fence.ts'
@@ -10,7 +10,6 @@ import type { Backend, CallOptions, Supports } from '../backend.ts'
 import { baseOf, checkAuthority, checkFollower, inPartsAsync, type Plan, planCommits } from '../plan.ts'
 import { planApply } from '../plan-apply.ts'
 import { handlerOf, refusalOf } from '../table-handler.ts'
-import { Wake } from '../wake.ts'
 import {
   type Database,
   fromPGlite,
@@ -221,19 +220,20 @@ export class PostgresBackend implements Backend {
   }
 
   async *watch(domain: string, signal: AbortSignal): AsyncGenerator<Position> {
-    const wake = new Wake(AbortSignal.any([signal, this.#closing.signal]))
+    const over = AbortSignal.any([signal, this.#closing.signal])
+    const alarm = new Alarm()
     const hints = this.#hints
-    const stop = this.#heads.listen(domain, () => wake.now())
+    const stop = this.#heads.listen(domain, () => alarm.ring())
     void hints?.listen(domain)
     try {
-      for (let seen = -1, isTold = true; !wake.isOver; ) {
+      for (let seen = -1, isTold = true; !over.aborted; ) {
         const { head } = await this.fence(domain)
         if (head !== seen) {
           if (!isTold) hints?.missed(domain)
           yield head
         }
         seen = head
-        isTold = await wake.next(this.#clock, hints?.lookAfterMs(domain) ?? this.#pollMs)
+        isTold = await alarm.wait(this.#clock, hints?.lookAfterMs(domain) ?? this.#pollMs, over)
       }
     } finally {
       stop()

@@ -1,7 +1,7 @@
 /** The export facet: what tenants may take away, as files that are made beside the work, kept for a while, and audited. */
 import { setMaxListeners } from 'node:events'
 import type { CallOptions } from '../../backend/backend.ts'
-import { sleep } from '../../clock.ts'
+import { Alarm } from '../../clock.ts'
 import { isUnderpinError, UnderpinError } from '../../error.ts'
 import type { Event } from '../../model/event.ts'
 import { quote } from '../../model/key.ts'
@@ -226,10 +226,10 @@ export class Exports<K extends ExportKinds = ExportKinds> {
       } catch (error) {
         if (!maySubside(error, signal)) broken = error
       }
-      const pause = new AbortController()
-      const paused = sleep(this.#port.clock, pollMs, AbortSignal.any([signal, pause.signal]))
+      const pause = new Alarm()
+      const paused = pause.wait(this.#port.clock, pollMs, signal)
       await Promise.race([paused, ...running.values()])
-      pause.abort()
+      pause.ring()
     }
     await Promise.all(running.values())
     if (broken !== undefined && !isUnderpinError(broken, 'closed')) throw broken

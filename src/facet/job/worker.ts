@@ -2,11 +2,10 @@
  * A worker: takes jobs as long as it has free places, and runs their handlers. It has one lease for all of its jobs, and
  * the lease's beat is their heartbeat. That there may be something to do it learns by watching the domain.
  */
-import { sleep } from '../../clock.ts'
+import { Alarm, sleep } from '../../clock.ts'
 import { isUnderpinError, UnderpinError } from '../../error.ts'
 import { Lease, Leases } from '../lease.ts'
 import type { Port } from '../port.ts'
-import { Alarm } from './alarm.ts'
 import { Claims } from './claim.ts'
 import type { JobDefinitions } from './definition.ts'
 import { type FoundJob, jobsCollection, toFound } from './record.ts'
