@@ -34,6 +34,7 @@ import { type ReplayOptions, replay } from './replay.ts'
 import { type RunOptions, runProjection } from './run.ts'
 import { isLive } from './switch-on.ts'
 import { type ProjectionVerification, verifyProjection } from './verify.ts'
+import { refuseTruncated } from './whole.ts'
 
 /** A projected document: `version` is that of the projection that made it. */
 export type ProjectedDocument<S> = StoredDocument<S> & { readonly version: number }
@@ -155,9 +156,10 @@ export class ProjectedTables<P extends AnyProjection = TableProjection> {
     await this.#changeOwn(options, () => ({ isPaused: false, error: null }))
   }
 
-  /** Builds this version once more, beside what there is of it; whoever runs it does the work. */
+  /** Builds this version once more, beside what there is of it; whoever runs it does the work. `truncated` if events are gone. */
   async rebuild(options: CallOptions = {}): Promise<void> {
     const { name, version, kind } = this.projection
+    await refuseTruncated(this.port, name, options)
     await changeRegister(
       this.port,
       name,
