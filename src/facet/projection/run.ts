@@ -42,10 +42,12 @@ export async function runProjection(
   projection: AnyProjection,
   options: RunOptions,
 ): Promise<void> {
-  await enroll(port, projection)
+  let isEnrolled = false
   let retryMs = firstRetryMs
   while (!options.signal.aborted) {
     try {
+      if (!isEnrolled) await enroll(port, projection)
+      isEnrolled = true
       await runUnderLease(port, projection, options)
       retryMs = firstRetryMs
     } catch (error) {
