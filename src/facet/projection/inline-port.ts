@@ -71,7 +71,7 @@ export class InlinePort extends ForwardPort {
   }
 
   protected override around(inner: Port): Port {
-    return new InlinePort(inner, this.#registers.isolated(), undefined)
+    return new InlinePort(inner, this.#registers.isolated(this.inner), undefined)
   }
 
   /** Which documents the appended events change. */

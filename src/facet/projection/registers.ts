@@ -1,12 +1,13 @@
 /** The registers of a domain as its appends go by them: which projections they keep current, and what they depend on. */
 import type { CallOptions } from '../../backend/backend.ts'
 import { sleep } from '../../clock.ts'
-import { UnderpinError } from '../../error.ts'
+import { isUnderpinError, UnderpinError } from '../../error.ts'
 import type { Check } from '../../model/check.ts'
 import type { Port } from '../port.ts'
 import type { Projection } from './definition.ts'
-import { type Build, isKept, type Register, readRegister, registerCheck, registers } from './register.ts'
-import { isLive, switchOn } from './switch-on.ts'
+import { type Register, readRegister, registerCheck, registers } from './register.ts'
+import { isPassing } from './run.ts'
+import { drainingOf, isLive, takeBack } from './switch-on.ts'
 
 /** What every append does. */
 export interface Standing {
@@ -15,25 +16,26 @@ export interface Standing {
 }
 
 const drainPollMs = 10
-/** A switch that lasts longer was left by a process that died: it is finished here. */
-const helpAfterMs = 500
 
 export class Registers {
   readonly #declared: readonly Projection[]
   readonly #names: ReadonlySet<string>
-  readonly #isIsolated: boolean
+  readonly #outside: ((name: string) => void) | undefined
   #standing: Standing | undefined
+  /** Looks after a switch that its process may have died in, for all appends that wait. */
+  #watching: Promise<void> | undefined
+  #trouble: unknown
 
   /** `names`: the projections that are inline, declared by this process or not. */
-  constructor(declared: readonly Projection[], names: Iterable<string>, isIsolated = false) {
+  constructor(declared: readonly Projection[], names: Iterable<string>, outside?: (name: string) => void) {
     this.#declared = declared
     this.#names = new Set(names)
-    this.#isIsolated = isIsolated
+    this.#outside = outside
   }
 
-  /** For a transaction of the caller, which sees the registers as they are there. */
-  isolated(): Registers {
-    return new Registers(this.#declared, this.#names, true)
+  /** For a transaction of the caller, which sees the registers as they are there; `port` is the one outside of it. */
+  isolated(port: Port): Registers {
+    return new Registers(this.#declared, this.#names, (name) => this.#watch(port, name))
   }
 
   isOne(collection: string, id: string): boolean {
@@ -51,16 +53,15 @@ export class Registers {
 
   /** Reads the registers; waits while one is being switched. `mismatch` if this process lacks a projection that is inline. */
   async settle(port: Port, options: CallOptions & { readonly since: number }): Promise<Standing> {
-    const began = port.clock.monotonic()
     for (;;) {
       const found = await Promise.all([...this.#names].map((name) => readRegister(port, name, options)))
-      const switching = found.find((register) => Object.values(register.builds).some(isDraining))
+      const switching = found.find((register) => drainingOf(register) !== undefined)
       if (switching === undefined) {
         const live = found.flatMap((register) => this.#liveOf(register))
         this.#standing = { live, checks: found.map(registerCheck) }
         return this.#standing
       }
-      await this.#wait(port, switching, began, options)
+      await this.#wait(port, switching.name, options)
     }
   }
 
@@ -82,42 +83,34 @@ export class Registers {
 
   async #wait(
     port: Port,
-    { name, builds }: Register,
-    began: number,
+    name: string,
     { since, signal }: CallOptions & { readonly since: number },
   ): Promise<void> {
-    const now = port.clock.monotonic()
-    const leftMs = port.deadlineMs - (now - since)
-    if (this.#isIsolated || leftMs <= 0)
+    const isLate = port.clock.monotonic() - since >= port.deadlineMs
+    // A transaction of the caller would wait with locks, and for what it may not see.
+    this.#outside?.(name)
+    if (this.#outside !== undefined || isLate)
       throw new UnderpinError('unavailable', `Projection ${name} is being switched on; nothing was written`, {
         hint: 'Try again: it takes a moment.',
       })
     if (signal?.aborted)
       throw new UnderpinError('aborted', 'The append was aborted', { cause: signal.reason })
-    const version = Object.values(builds).find(isDraining)?.version
-    const projection = this.#declared.find((each) => each.name === name && each.version === version)
-    if (projection !== undefined && now - began > helpAfterMs)
-      await this.#help(port, projection, leftMs, signal)
-    else await sleep(port.clock, drainPollMs, signal)
+    this.#watch(port, name)
+    const trouble = this.#trouble
+    this.#trouble = undefined
+    if (trouble !== undefined) throw trouble
+    await sleep(port.clock, drainPollMs, signal)
   }
 
-  async #help(
-    port: Port,
-    projection: Projection,
-    leftMs: number,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    const over = new AbortController()
-    const cancel = port.clock.timer(leftMs, () => over.abort())
-    try {
-      const either = signal === undefined ? over.signal : AbortSignal.any([signal, over.signal])
-      await switchOn(port, projection, this.#declared, either)
-    } finally {
-      cancel()
-    }
+  /** Beyond one append: the lease of who died lasts longer than the deadline of some. */
+  #watch(port: Port, name: string): void {
+    this.#watching ??= takeBack(port, name)
+      .catch((error: unknown) => {
+        // Whoever waits begins it again, and meets what the store says to that.
+        if (!isPassing(error) && !isUnderpinError(error, 'closed')) this.#trouble = error
+      })
+      .finally(() => {
+        this.#watching = undefined
+      })
   }
-}
-
-function isDraining(build: Build): boolean {
-  return build.stage === 'draining' && isKept(build)
 }

@@ -29,12 +29,12 @@ export interface RunOptions {
   readonly leaseMs?: number
 }
 
-const defaultLeaseMs = 5_000
+export const defaultLeaseMs = 5_000
 /** Between two tries after a failure of the store. */
 const firstRetryMs = 50
 const lastRetryMs = 2_000
 /** How often a build that is paused is looked at, and a lease that another process has is asked for. */
-const idleMs = 250
+export const idleMs = 250
 
 /** Keeps all builds of the projection's version current until the signal aborts. */
 export async function runProjection(
@@ -109,13 +109,17 @@ export async function takeLease(
   { signal, leaseMs = defaultLeaseMs }: RunOptions,
 ): Promise<Lease | undefined> {
   const leases = new Leases(port)
-  const id = `projection ${name} ${version}`
+  const id = leaseIdOf(name, version)
   while (!signal.aborted) {
     const taken = await leases.acquire(id, { ttlMs: leaseMs, waitMs: 0, signal })
     if (taken instanceof Lease) return taken
     await sleep(port.clock, Math.max(1, Math.min(idleMs, taken.retryInMs)), signal)
   }
   return undefined
+}
+
+export function leaseIdOf(name: string, version: number): string {
+  return `projection ${name} ${version}`
 }
 
 /** A lease that cannot be given back, because the store is gone or it was lost, ends by itself. */

@@ -4,9 +4,10 @@
  * says `ready`: every append behind that commit updates the projection itself.
  */
 import type { CallOptions } from '../../backend/backend.ts'
+import { sleep } from '../../clock.ts'
 import { UnderpinError } from '../../error.ts'
 import { encodeValue } from '../../model/value.ts'
-import type { Lease } from '../lease.ts'
+import { Lease, Leases } from '../lease.ts'
 import type { Port } from '../port.ts'
 import { Builder } from './builder.ts'
 import type { Projection } from './definition.ts'
@@ -23,7 +24,7 @@ import {
   withActive,
   withBuild,
 } from './register.ts'
-import { enroll, giveBack, isPassing, takeLease } from './run.ts'
+import { defaultLeaseMs, enroll, giveBack, idleMs, isPassing, leaseIdOf, takeLease } from './run.ts'
 
 /** Builds a declared projection, however long that takes, and switches it on. `declared`: all that this process declares. */
 export async function switchOn(
@@ -117,6 +118,40 @@ async function finish(
       })),
     },
   )
+}
+
+/**
+ * Waits until a switch is over. If the process that is at it dies, the switch is taken back: appends go on as before, and
+ * the next process that declares the version switches it on. Who was only slow finds that out, and begins it again.
+ */
+export async function takeBack(port: Port, name: string): Promise<void> {
+  const leases = new Leases(port)
+  for (;;) {
+    const [id, build] = drainingOf(await readRegister(port, name)) ?? []
+    if (id === undefined || build === undefined) return
+    const options = { ttlMs: defaultLeaseMs, waitMs: 0 }
+    const taken = await leases.acquire(leaseIdOf(name, build.version), options)
+    if (!(taken instanceof Lease)) {
+      await sleep(port.clock, Math.max(1, Math.min(idleMs, taken.retryInMs)))
+      continue
+    }
+    try {
+      await changeRegister(
+        port,
+        name,
+        (found) =>
+          found.builds[id]?.stage === 'draining' ? withBuild(found, id, { stage: 'building' }) : undefined,
+        { checks: [taken.check], signal: taken.signal },
+      )
+    } finally {
+      await giveBack(taken)
+    }
+  }
+}
+
+/** The build that is being switched on. */
+export function drainingOf({ builds }: Register): [string, Build] | undefined {
+  return Object.entries(builds).find(([, { stage }]) => stage === 'draining')
 }
 
 /** Whether appends keep the build current. */
