@@ -1,9 +1,17 @@
 /** What the processes of the proof of jobs share. */
 import { defineJobs, job, openStore } from '../../src/index.ts'
 
+const retry = { attempts: 1_000, delayMs: 5, maxDelayMs: 50 }
+
 export const definitions = defineJobs({
-  effect: job<{ n: number }, number>({ retry: { attempts: 1_000, delayMs: 5, maxDelayMs: 50 } }),
+  effect: job<{ n: number }, number>({ retry }),
+  limited: job<{ n: number }, number>({ retry, concurrency: 3 }),
 })
+
+/** Every third job is in one of four groups, of which each keeps its order. */
+export function groupOf(n: number): string | undefined {
+  return n % 3 === 0 ? `group ${n % 4}` : undefined
+}
 
 export const effects = 'effects'
 

@@ -6,20 +6,20 @@ const { url, leaseMs } = JSON.parse(process.argv[2] ?? '{}') as { url: string; l
 const { jobs } = await openApp(url)
 let hasBegun = false
 
-await jobs.work(
-  {
-    effect: async ({ n }, { attempt, transaction }) => {
-      if (!hasBegun) process.send?.('begun')
-      hasBegun = true
-      await pause(Math.random() * 120)
-      if (attempt === 1 && n % 20 === 0) throw new Error('The first attempt fails')
-      return transaction(async (tx) => {
-        tx.append(effects, { type: 'done', data: { n } })
-        await pause(Math.random() * 5)
-        return n
-      })
-    },
-  },
-  { concurrency: 8, leaseMs },
-)
+const effect: NonNullable<Parameters<typeof jobs.work>[0]['effect']> = async (
+  { n },
+  { attempt, transaction },
+) => {
+  if (!hasBegun) process.send?.('begun')
+  hasBegun = true
+  await pause(Math.random() * 120)
+  if (attempt === 1 && n % 20 === 0) throw new Error('The first attempt fails')
+  return transaction(async (tx) => {
+    tx.append(effects, { type: 'done', data: { n } })
+    await pause(Math.random() * 5)
+    return n
+  })
+}
+
+await jobs.work({ effect, limited: effect }, { concurrency: 8, leaseMs })
 process.on('disconnect', () => process.exit())

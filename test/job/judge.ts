@@ -1,5 +1,6 @@
 /** Says what became of jobs: pure, so that it can be shown what it must find. */
 import type { JobInfo } from '../../src/index.ts'
+import { groupOf } from './app.ts'
 
 export interface History {
   /** The id of the job of each number that was enqueued. */
@@ -18,6 +19,8 @@ export interface Verdict {
   readonly doubled: number
   /** Effects and results that belong to no job, or to another one. */
   readonly foreign: number
+  /** Effects that came before one of their group that was enqueued earlier. */
+  readonly disordered: number
 }
 
 export function judge({ enqueued, effects, jobs }: History): Verdict {
@@ -35,5 +38,16 @@ export function judge({ enqueued, effects, jobs }: History): Verdict {
   foreign += [...times.keys()].filter((n) => !enqueued.has(n)).length
   const ids = new Set(enqueued.values())
   foreign += jobs.filter(({ id }) => !ids.has(id)).length
-  return { lost, missing, doubled, foreign }
+  return { lost, missing, doubled, foreign, disordered: disorderIn(effects) }
+}
+
+function disorderIn(effects: readonly number[]): number {
+  const last = new Map<string, number>()
+  return effects.filter((n) => {
+    const group = groupOf(n)
+    if (group === undefined) return false
+    const before = last.get(group) ?? -1
+    last.set(group, Math.max(before, n))
+    return n < before
+  }).length
 }
