@@ -77,6 +77,12 @@ describe.each(placeKinds)('jobs on $name', ({ make, missing }) => {
     expect(await finished(id)).toMatchObject({ state: 'completed' })
   })
 
+  it('are not enqueued in a transaction of another domain', async () => {
+    const other = (await place.open({ other: {} })).domain('other')
+    const enqueue = other.transaction((tx) => tx.enqueue(jobs, 'add', { n: 1 }))
+    await expect(enqueue).rejects.toThrow(TypeError)
+  })
+
   it('are enqueued in the commit of a transaction, or not at all', async () => {
     const domain = store.domain('app')
     const enqueue = (n: number, fails: boolean) =>

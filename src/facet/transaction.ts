@@ -131,11 +131,15 @@ export class Transaction<E extends NewEvent = NewEvent, C extends Collections = 
    * transaction runs again if that job finishes meanwhile. Await it within the callback.
    */
   async enqueue<D extends JobDefinitions, N extends keyof D & string>(
-    jobs: Pick<Jobs<D>, 'prepare' | 'findLive'>,
+    jobs: Pick<Jobs<D>, 'domain' | 'prepare' | 'findLive'>,
     name: N,
     data: DataOf<D[N]>,
     options: EnqueueOptions = {},
   ): Promise<Enqueued> {
+    if (jobs.domain !== this.#port.domain)
+      throw new TypeError(
+        `Jobs of ${jobs.domain} cannot be enqueued in a transaction of ${this.#port.domain}: a commit is of one domain`,
+      )
     const { id, write } = await jobs.prepare(name, data, options)
     const found = await jobs.findLive(this.#port, name, { ...options, ...this.#options })
     if (found === undefined) {

@@ -99,9 +99,13 @@ export class Jobs<
   readonly #lanes: Lanes
   #lastOrder = 0
 
+  /** Where the jobs are: what enqueues them in a commit of its own has to be of the same domain. */
+  readonly domain: string
+
   /** Made by `domain.jobs`. */
   constructor(port: Port, definitions: D) {
     this.#port = port
+    this.domain = port.domain
     this.#definitions = defineJobs(definitions)
     this.#lanes = new Lanes(port)
     this.#schedules = new Schedules(port, (name, data, options) => this.#make(name, data, options).write)
