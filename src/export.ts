@@ -7,6 +7,7 @@ export {
   type LinkOptions,
   type WorkOptions,
 } from './facet/export/exports.ts'
+export { type ExportJob, type ExportJobs, exportJob } from './facet/export/job.ts'
 export { type ExportKind, type ExportKinds, exportKind } from './facet/export/kind.ts'
 export type { SigningKey } from './facet/export/link.ts'
 export type { ExportEvent, ExportInfo, ExportState } from './facet/export/record.ts'

@@ -4,10 +4,10 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { collectBlobs, DirectoryBlobs } from '../src/blob.ts'
-import { Exports, exportKind } from '../src/export.ts'
+import { Exports, exportJob, exportKind } from '../src/export.ts'
 import { csvCell, csvLine } from '../src/facet/export/csv.ts'
 import { Signer } from '../src/facet/export/link.ts'
-import { type Clock, collection, systemClock } from '../src/index.ts'
+import { type Clock, collection, defineJobs, systemClock } from '../src/index.ts'
 import { placeKinds } from './places.ts'
 
 interface Invoice {
@@ -347,6 +347,41 @@ describe.each(placeKinds)('exports on $name', ({ make, missing }) => {
     const both = await Promise.all([exports.run('acme', 'twice'), exports.run('acme', 'twice')])
     expect(both.map((info) => info?.state)).toEqual(['ready', 'ready'])
     expect(await auditOf('acme')).toEqual(['export.requested', 'export.ready'])
+  })
+
+  it('are jobs if they are given some: enqueued with the request, made by a worker, and ended in their time', async () => {
+    const jobs = domain.jobs(defineJobs({ export: exportJob }))
+    let failing = 1
+    const flaky = new Proxy(blobs, {
+      get(target, name) {
+        if (name === 'put' && failing-- > 0) return () => Promise.reject(new Error('The disk is busy'))
+        const value = Reflect.get(target, name)
+        return typeof value === 'function' ? value.bind(target) : value
+      },
+    })
+    exports = new Exports(domain, { blobs: flaky, kinds, keys: [key], jobs })
+    const { id } = await exports.request('acme', { kind: 'invoices', format: 'csv', id: 'mine' })
+    await exports.request('acme', { kind: 'invoices', format: 'csv', id })
+    const [asked, ...others] = (await jobs.list()).jobs
+    expect([asked?.data, others]).toEqual([{ tenant: 'acme', id }, []])
+    const worker = await jobs.work({ export: exports.job })
+    try {
+      expect(await jobs.finished(asked?.id as string)).toMatchObject({
+        state: 'completed',
+        attempt: 2,
+        error: undefined,
+      })
+      expect(await exports.get('acme', id)).toMatchObject({ state: 'ready', rows: 2 })
+      expect((await jobs.list({ state: 'delayed' })).jobs).toMatchObject([{ data: { tenant: 'acme', id } }])
+      offsetMs = dayMs + 1_000
+      // It also makes the worker look, who does not notice that its clock was set.
+      const broken = await exports.request('acme', { kind: 'broken', format: 'ndjson' })
+      const states = () =>
+        Promise.all([id, broken.id].map(async (each) => (await exports.get('acme', each))?.state))
+      await expect.poll(states, { timeout: 8_000 }).toEqual(['expired', 'failed'])
+    } finally {
+      await worker.stop()
+    }
   })
 
   it('keep their files while they are ready, and let them be collected when they have expired', async () => {

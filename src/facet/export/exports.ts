@@ -11,12 +11,14 @@ import { encodeValue } from '../../model/value.ts'
 import { throwIfAborted } from '../blob/content.ts'
 import type { BlobStore } from '../blob/store.ts'
 import { type AnyDomain, portOf } from '../domain.ts'
+import type { JobContext } from '../job/run.ts'
 import { Lease, Leases, leaseCollections } from '../lease.ts'
 import { LeasedPort } from '../leased-port.ts'
 import type { Port } from '../port.ts'
 import { type StoredEvent, toStoredDocument, toStoredEvent } from '../shape.ts'
 import type { ExportFormat } from './csv.ts'
 import { download } from './download.ts'
+import { type ExportJob, type ExportJobs, requestWrites, runJob } from './job.ts'
 import { checkKinds, type ExportKinds, kindOf, type ParamsOf } from './kind.ts'
 import { type FoundExport, Ledger } from './ledger.ts'
 import { Signer, type SigningKey } from './link.ts'
@@ -42,6 +44,8 @@ export interface ExportsOptions<K extends ExportKinds> {
   readonly partBytes?: number
   /** Milliseconds without a sign of life after which the export of a worker that died goes on elsewhere; 10,000 if left out. */
   readonly ttlMs?: number
+  /** Makes each export a job of these, which `jobs.work({ export: exports.job })` works on; `work` is then not needed. */
+  readonly jobs?: ExportJobs
 }
 
 export type ExportRequest<K extends ExportKinds> = {
@@ -92,6 +96,8 @@ export class Exports<K extends ExportKinds = ExportKinds> {
   constructor(domain: AnyDomain, options: ExportsOptions<K>) {
     checkKinds(options.kinds)
     this.#port = portOf(domain)
+    if (options.jobs !== undefined && options.jobs.domain !== this.#port.domain)
+      throw new TypeError(`Exports of ${this.#port.domain} cannot be jobs of ${options.jobs.domain}`)
     this.#ledger = new Ledger(this.#port)
     this.#options = options
     this.#signer = new Signer(options.keys)
@@ -106,11 +112,13 @@ export class Exports<K extends ExportKinds = ExportKinds> {
     const record = this.#newRecord(tenant, request)
     const key = keyOf(tenant, record.id)
     const facts = { format: record.format, params: record.params, by: record.requestedBy }
+    const writes = await requestWrites(this.#options.jobs, { tenant, id: record.id })
     for (;;) {
       const found = await this.#ledger.find(key, options)
       if (found !== undefined) return toInfo(sameAs(record, found.record))
       throwIfAborted(options.signal)
-      if (await this.#ledger.add(record, { type: 'export.requested', facts }, options)) return toInfo(record)
+      const audit = { type: 'export.requested', facts } as const
+      if (await this.#ledger.add(record, audit, writes, options)) return toInfo(record)
     }
   }
 
@@ -236,14 +244,22 @@ export class Exports<K extends ExportKinds = ExportKinds> {
   }
 
   /**
-   * Works on one export until it is over, for callers with workers of their own, jobs say; what it is then. If an attempt
-   * fails for a reason that may pass, it ends with the export still `running` and its `error`: call it again later.
+   * Works on one export until it is over, for callers with workers of their own; what it is then. If an attempt fails for
+   * a reason that may pass, it ends with the export still `requested` or `running`, and its `error`: call it again later.
    */
   async run(tenant: string, id: string, options: CallOptions = {}): Promise<ExportInfo | undefined> {
     await this.#prepare()
     const record = await runExport(this.#setting(this.#ledger), keyOf(tenant, id), options)
     return record && toInfo(record)
   }
+
+  /** The handler of {@link exportJob}: makes an export, and lets it expire when its time is over. */
+  readonly job = (data: ExportJob, context: Pick<JobContext, 'signal' | 'transaction'>): Promise<null> =>
+    runJob(this.#options.jobs, data, context, async (options) => {
+      const found = await this.#find(data.tenant, data.id, options)
+      if (found?.record.state === 'ready') await expire(this.#ledger, found, options)
+      return this.run(data.tenant, data.id, options)
+    })
 
   async #take(leases: Leases, key: string, signal: AbortSignal): Promise<void> {
     const options = { ttlMs: this.#options.ttlMs ?? defaultTtlMs, waitMs: 0, signal }

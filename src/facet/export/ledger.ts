@@ -1,6 +1,7 @@
 /** The exports of a domain as they are found and changed: a change and its audit event are one commit. */
 import type { CallOptions } from '../../backend/backend.ts'
 import { isUnderpinError } from '../../error.ts'
+import type { Write } from '../../model/change.ts'
 import { Draft } from '../draft.ts'
 import type { Port } from '../port.ts'
 import { send } from '../send.ts'
@@ -32,9 +33,9 @@ export class Ledger {
     return found && { key, revision: found.revision, record: found.value }
   }
 
-  /** Puts an export that is not there; false if it is. */
-  add(record: ExportRecord, audit: Audit, options: CallOptions): Promise<boolean> {
-    return this.#commit(keyOf(record.tenant, record.id), 'absent', record, audit, options)
+  /** Puts an export that is not there, with further writes; false if it is. */
+  add(record: ExportRecord, audit: Audit, writes: readonly Write[], options: CallOptions): Promise<boolean> {
+    return this.#commit(keyOf(record.tenant, record.id), 'absent', record, audit, options, writes)
   }
 
   /**
@@ -56,6 +57,7 @@ export class Ledger {
     record: ExportRecord,
     audit: Audit | undefined,
     options: CallOptions,
+    writes: readonly Write[] = [],
   ): Promise<boolean> {
     const draft = new Draft(this.port)
     draft.put(exportsCollection, this.port.collection(exportsCollection), key, record, { expect })
@@ -63,6 +65,7 @@ export class Ledger {
       const data = { export: record.id, kind: record.kind, ...audit.facts }
       draft.append(auditStream(record.tenant), { type: audit.type, data })
     }
+    for (const write of writes) draft.write(write)
     try {
       await send(this.port, draft, options)
       return true
