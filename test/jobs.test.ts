@@ -311,6 +311,19 @@ describe.each(placeKinds)('jobs on $name', ({ make, missing }) => {
       code: 'invalid',
     })
     expect(() => defineJobs({ bad: job({ concurrency: 0 }) })).toThrow(/concurrency/)
+    await expect(jobs.list({ state: 'failed' as 'dead' })).rejects.toMatchObject({ code: 'invalid' })
+    await expect(jobs.work({ add: 'handler' as never })).rejects.toThrow('The handler of job "add"')
     expect((await jobs.list()).jobs).toEqual([])
+  })
+
+  it('are checked by the compiler where they are enqueued', async () => {
+    await store.domain('app').transaction(async (tx) => {
+      const add = await tx.enqueue(jobs, 'add', { n: 1 })
+      expect(add.isDuplicate).toBe(false)
+      // @ts-expect-error: a number is wanted.
+      await tx.enqueue(jobs, 'add', { n: 'one' })
+      // @ts-expect-error: it is not declared.
+      await expect(tx.enqueue(jobs, 'nothing', { n: 1 })).rejects.toMatchObject({ code: 'invalid' })
+    })
   })
 })

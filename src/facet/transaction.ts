@@ -131,7 +131,7 @@ export class Transaction<E extends NewEvent = NewEvent, C extends Collections = 
    * transaction runs again if that job finishes meanwhile. Await it within the callback.
    */
   async enqueue<D extends JobDefinitions, N extends keyof D & string>(
-    jobs: Pick<Jobs<D>, 'domain' | 'prepare' | 'findLive'>,
+    jobs: Pick<Jobs<D>, 'domain' | 'definitions' | 'prepare' | 'findLive'>,
     name: N,
     data: DataOf<D[N]>,
     options: EnqueueOptions = {},

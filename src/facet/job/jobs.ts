@@ -93,8 +93,9 @@ export class Jobs<
   E extends NewEvent = NewEvent,
   C extends Collections = Collections,
 > {
+  /** What it was made of: by it, `transaction.enqueue` knows the names and data of the jobs. */
+  readonly definitions: D
   readonly #port: Port
-  readonly #definitions: D
   readonly #schedules: Schedules
   readonly #lanes: Lanes
   #lastOrder = 0
@@ -104,9 +105,9 @@ export class Jobs<
 
   /** Made by `domain.jobs`. */
   constructor(port: Port, definitions: D) {
+    this.definitions = defineJobs(definitions)
     this.#port = port
     this.domain = port.domain
-    this.#definitions = defineJobs(definitions)
     this.#lanes = new Lanes(port)
     this.#schedules = new Schedules(port, (name, data, options) => this.#make(name, data, options).write)
   }
@@ -172,16 +173,14 @@ export class Jobs<
   async work(handlers: HandlersOf<D, E, C>, options: WorkOptions = {}): Promise<Worker> {
     const names = Object.keys(handlers)
     if (names.length === 0) throw new TypeError('A worker needs a handler')
-    for (const name of names) this.#definition(name)
+    for (const name of names) {
+      this.#definition(name)
+      if (typeof handlers[name] !== 'function')
+        throw new TypeError(`The handler of job ${quote(name)} must be a function`)
+    }
     checkWorkOptions(options)
     await this.#port.ensure(jobCollections)
-    return new Worker(
-      this.#port,
-      this.#definitions,
-      this.#schedules,
-      handlers as unknown as Handlers,
-      options,
-    )
+    return new Worker(this.#port, this.definitions, this.#schedules, handlers as unknown as Handlers, options)
   }
 
   /** The job as it is now; undefined if there is none, or no longer. */
@@ -226,7 +225,7 @@ export class Jobs<
       if (record.finishedAt !== undefined) return undefined
       const now = this.#port.clock.now()
       if (record.state === 'running') return putJob(id, { ...record, isCancelling: true })
-      return retainedWrite(id, cancelled(record, now), this.#definitions[record.name] ?? {}, now)
+      return retainedWrite(id, cancelled(record, now), this.definitions[record.name] ?? {}, now)
     })
     if (job !== undefined && job.record.state !== 'running') await this.#lanes.advance(job.record)
     return job !== undefined
@@ -341,11 +340,11 @@ export class Jobs<
   }
 
   #definition(name: string): JobDefinitions[string] {
-    const definition = Object.hasOwn(this.#definitions, name) ? this.#definitions[name] : undefined
+    const definition = Object.hasOwn(this.definitions, name) ? this.definitions[name] : undefined
     if (definition !== undefined) return definition
     throw new UnderpinError('invalid', `The job ${quote(name)} is not declared`, {
       hint: 'Declare it where the jobs are made: domain.jobs({ … }).',
-      details: { declared: Object.keys(this.#definitions) },
+      details: { declared: Object.keys(this.definitions) },
     })
   }
 }
@@ -375,6 +374,10 @@ function checkLeast(name: string, value: number | undefined, least: number): voi
 }
 
 function toListQuery({ state, name, backwards = false, limit = 100, cursor }: JobListOptions): Query {
+  if (state !== undefined && !jobStates.includes(state))
+    throw new UnderpinError('invalid', `There is no state of jobs ${quote(state)}`, {
+      hint: `Give one of ${jobStates.join(', ')}.`,
+    })
   const common = { backwards, limit, after: cursor ?? null }
   if (state !== undefined)
     return { ...indexQuery('queue', name === undefined ? [state] : [state, name], { limit }), ...common }
