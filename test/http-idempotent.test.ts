@@ -1,8 +1,8 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import express from 'express'
-import fastify from 'fastify'
-import { Hono } from 'hono'
+import express, { type Request as ExpressRequest } from 'express'
+import fastify, { type FastifyRequest } from 'fastify'
+import { type Context, Hono } from 'hono'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import {
   expressIdempotent,
@@ -306,4 +306,43 @@ describe('an Idempotency-Key field', () => {
     '"\t"',
     'x'.repeat(256),
   ])('%j is none', (field) => expect(parseIdempotencyKey(field)).toBeUndefined())
+})
+
+describe('what an idempotent handler is given', () => {
+  it('is what its framework gave, by its own type', async () => {
+    const byHono = new Hono<{ Variables: { user: string } }>()
+    byHono.use((c, next) => {
+      c.set('user', 'ada')
+      return next()
+    })
+    byHono.post(
+      '/*',
+      honoIdempotent(orders)((_request, _tx, c: Context<{ Variables: { user: string } }>) =>
+        c.text(`${c.get('user')} ${c.req.path}`),
+      ),
+    )
+    const byExpress = express()
+    byExpress.post(
+      '/:what',
+      expressIdempotent(orders)(
+        (_request, _tx, { params }: ExpressRequest) => new Response(`ada /${params.what}`),
+      ),
+    )
+    const byFastify = fastify()
+    byFastify.post(
+      '/*',
+      fastifyIdempotent(orders)(
+        (_request, _tx, { protocol, url }: FastifyRequest) => new Response(`${protocol} ${url}`),
+      ),
+    )
+    await byFastify.listen({ port: 0, host: '127.0.0.1' })
+    closers.push(() => byFastify.close())
+    const sends: Fetch[] = [
+      async (request) => byHono.fetch(request),
+      await listening(createServer(byExpress)),
+      through((byFastify.server.address() as AddressInfo).port),
+    ]
+    const texts = sends.map(async (send, i) => (await send(post(`"${i}"`, '{}'))).text())
+    expect(await Promise.all(texts)).toEqual(['ada /orders', 'ada /orders', 'http /orders'])
+  })
 })

@@ -41,7 +41,7 @@ export function honoIdempotent<
 >(
   domain: Domain<E, C>,
   options: IdempotentOptions<Context> = {},
-): (handler: Handler<E, C, Context>) => (context: Context) => Promise<Response> {
+): <Given extends Context>(handler: Handler<E, C, Given>) => (context: Given) => Promise<Response> {
   return (handler) => async (context) => {
     const { raw } = context.req
     // A validator has read it; Hono gives the bytes again.
@@ -58,9 +58,9 @@ export function expressIdempotent<
 >(
   domain: Domain<E, C>,
   options: IdempotentOptions<Original> = {},
-): (
-  handler: Handler<E, C, Original>,
-) => (request: Original, response: NodeResponse, next: (error: unknown) => void) => Promise<void> {
+): <Given extends Original>(
+  handler: Handler<E, C, Given>,
+) => (request: Given, response: NodeResponse, next: (error: unknown) => void) => Promise<void> {
   return (handler) => async (original, target, next) => {
     try {
       const response = await answer(domain, options, handler, toRequest(original, original), original)
@@ -77,7 +77,9 @@ export function expressIdempotent<
 export function fastifyIdempotent<E extends NewEvent, C extends Collections, Original extends NodeRequest>(
   domain: Domain<E, C>,
   options: IdempotentOptions<Original> = {},
-): (handler: Handler<E, C, Original>) => (request: Original, reply: FastifyReply) => Promise<FastifyReply> {
+): <Given extends Original>(
+  handler: Handler<E, C, Given>,
+) => (request: Given, reply: FastifyReply) => Promise<FastifyReply> {
   return (handler) => async (original, reply) => {
     const response = await answer(domain, options, handler, toRequest(original, undefined), original)
     reply.code(response.status)
