@@ -259,7 +259,8 @@ describe.each(placeKinds)('compaction on $name', ({ make, missing }) => {
     await bank.log.append('a', many(1, 10))
     const head = await bank.head()
     await expect(bank.compact('a', [], { archive })).rejects.toThrow(TypeError)
-    await expect(bank.compact('a', account, {} as never)).rejects.toThrow(TypeError)
+    for (const wrong of [undefined, {}, { archive: './archives' }])
+      await expect(bank.compact('a', account, wrong as never)).rejects.toThrow(/archive/)
     for (const wrong of [{ keep: 0 }, { keep: 1.5 }, { protect: -1 }])
       await expect(bank.compact('a', account, { archive, ...wrong })).rejects.toMatchObject({
         code: 'invalid',

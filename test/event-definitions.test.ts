@@ -252,6 +252,7 @@ describe('event definitions', () => {
     const domain = await open(defineEvents({ a: event({ schema }) }))
     await expect(domain.log.append('s', { type: 'a', data: 'x' })).rejects.toMatchObject({
       code: 'unsupported',
+      message: 'The data of event "a" has a schema that validates asynchronously',
     })
     expect(await domain.head()).toBe(0)
   })

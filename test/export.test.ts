@@ -148,7 +148,8 @@ describe('a signed link', () => {
   )
 
   it('is not made with keys that are none', () => {
-    for (const keys of [[], [{ id: 'a', secret: 'short' }], [key, key]])
+    const missing = { id: 'a', secret: undefined as never }
+    for (const keys of [[], [{ id: 'a', secret: 'short' }], [missing], [key, key]])
       expect(() => new Signer(keys)).toThrow(expect.objectContaining({ code: 'invalid' }))
   })
 })
@@ -260,6 +261,11 @@ describe.each(placeKinds)('exports on $name', ({ make, missing }) => {
       'export.ready',
       'export.ready',
     ])
+  })
+
+  it('are worked on until a signal that is given by name', async () => {
+    for (const wrong of [undefined, {}, AbortSignal.abort()])
+      await expect(exports.work(wrong as never)).rejects.toThrow('work({ signal })')
   })
 
   it('keep tenants apart: what is another’s is not there', async () => {

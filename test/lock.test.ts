@@ -133,7 +133,11 @@ describe.each(placeKinds)('a lock on $name', ({ make, missing }) => {
     const kept = await here.withLock('k', ({ domain }) => domain)
     for (const next of [() => undefined, ({ domain }: { domain: typeof here }) => domain.head()]) {
       const put = () => kept.documents('things').put('late', { by: 'k' })
-      await expect(put()).rejects.toMatchObject({ code: 'lost-lease' })
+      await expect(put()).rejects.toMatchObject({
+        code: 'lost-lease',
+        message: expect.stringContaining('its work has ended'),
+        hint: expect.stringContaining('Await everything'),
+      })
       await here.withLock('k', async (lock) => {
         await expect(put()).rejects.toMatchObject({ code: 'lost-lease' })
         await next(lock)

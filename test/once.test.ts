@@ -71,6 +71,14 @@ describe.each(placeKinds)('work done once on $name', ({ make, missing }) => {
       expect((await there.once(other, 0, (tx) => place(tx, 1))).isReplay).toBe(false)
   })
 
+  it('refuses a token that was not made as one', async () => {
+    const [here] = await processes()
+    for (const wrong of ['key-1', undefined])
+      await expect(here.once(wrong as never, request, () => expect.fail())).rejects.toThrow(
+        /idempotencyToken\(scope, key\)/,
+      )
+  })
+
   it('keeps nothing of work that throws; a refusal that is returned is kept', async () => {
     const [here, there] = await processes()
     const fails = here.once(token, request, (tx) => {

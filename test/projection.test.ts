@@ -1,6 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { describeVerification, events, type Projection, projection, tableProjection } from '../src/index.ts'
+import {
+  describeVerification,
+  events,
+  openStore,
+  type Projection,
+  projection,
+  tableProjection,
+} from '../src/index.ts'
 import { openStoreSync } from '../src/sync.ts'
 import { type Place, placeKinds } from './places.ts'
 import { type Booked, sums } from './projection/ledger.ts'
@@ -364,6 +371,7 @@ describe('a declaration', () => {
     ['a name that is too long', { name: 'n'.repeat(25), version: 1, seed: 0, step }],
     ['a name that is none', { name: 'A', version: 1, seed: 0, step }],
     ['a version that is none', { name: 'a', version: 0, seed: 0, step }],
+    ['no seed', { name: 'a', version: 1, step }],
     ['a seed that is no JSON', { name: 'a', version: 1, seed: new Date(), step }],
     [
       'a unique index',
@@ -378,6 +386,16 @@ describe('a declaration', () => {
     ],
   ] as const)('with %s is refused', (_, options) => {
     expect(() => projection(options as never)).toThrow(expect.objectContaining({ code: 'invalid' }))
+  })
+
+  it('is run and kept in memory until a signal that is given by name', async () => {
+    const store = await openStore('memory:', { domains: { a: {} } })
+    const sum = store.domain('a').projection(projection({ name: 'a', version: 1, seed: 0, step }))
+    for (const wrong of [undefined, {}, AbortSignal.abort()]) {
+      await expect(sum.run(wrong as never)).rejects.toThrow('run({ signal })')
+      await expect(sum.live(wrong as never)).rejects.toThrow('live({ signal })')
+    }
+    await store.close()
   })
 
   it('with inline projections is refused by openStoreSync', () => {

@@ -79,6 +79,7 @@ describe.each(placeKinds)('snapshots on $name', ({ name, make, missing }) => {
     const early = await bank.state(account, 'a', { at: { time: start + 2_000 } })
     expect([early.state.balance, early.fromSeq]).toEqual([6, 0])
     expect((await bank.state(account, 'a', { at: { seq: 3 } })).state.balance).toBe(6)
+    await expect(bank.state(account, 'a', { at: 3 as never })).rejects.toThrow('at: { seq }')
   })
 
   it('a snapshot is taken after so many events, bytes or milliseconds, and used from then on', async () => {

@@ -524,6 +524,7 @@ describe.each(placeKinds)('a subscription on $name', ({ make, missing }) => {
     bad({ from: -1 }, 'invalid')
     bad({ filter: { collections: ['$leases'] } }, 'invalid')
     bad({ filter: { types: [] } }, 'invalid')
+    bad({ filter: { types: 'said' } }, TypeError)
     bad({ mode: 'twice' }, TypeError)
     bad({ handleBatch() {} }, TypeError)
     bad({ handle: undefined }, TypeError)

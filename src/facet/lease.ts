@@ -304,8 +304,12 @@ export class Lease {
 }
 
 export function lostLease(id: string): UnderpinError {
-  return new UnderpinError('lost-lease', `The lease ${quote(id)} is held by somebody else by now`, {
-    hint: 'Nothing of this was written. The work was taken for dead: give it a longer ttl, or make its steps shorter.',
-    details: { id },
-  })
+  return new UnderpinError(
+    'lost-lease',
+    `The lease ${quote(id)} is over: its work has ended, or somebody else holds it by now`,
+    {
+      hint: 'Nothing of this was written. Await everything within the work. If it had not ended, it was taken for dead: give it a longer ttl, or make its steps shorter.',
+      details: { id },
+    },
+  )
 }

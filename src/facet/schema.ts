@@ -33,8 +33,8 @@ export function parseWithSync<T>(schema: Schema<T> | undefined, value: unknown, 
   if (result instanceof Promise) {
     // What becomes of it concerns nobody: the schema is refused.
     void result.catch(() => {})
-    throw new UnderpinError('unsupported', `The schema of ${what} validates asynchronously`, {
-      hint: 'Use the asynchronous facets, or a schema that needs no promise.',
+    throw new UnderpinError('unsupported', `${what} has a schema that validates asynchronously`, {
+      hint: 'Use a schema that needs no promise. Only domain.documents(…) and jobs take one that does.',
     })
   }
   return unwrap(result, what)

@@ -212,7 +212,10 @@ export class Exports<K extends ExportKinds = ExportKinds> {
    * Works on exports until the signal aborts, and lets those expire whose time is over. Any number of processes may: each
    * export is made by one, and gone on with by another if that one dies. Failures of the store are waited out.
    */
-  async work({ signal: end, concurrency = 1, pollMs = defaultPollMs }: WorkOptions): Promise<void> {
+  async work(options: WorkOptions): Promise<void> {
+    if (options?.signal === undefined)
+      throw new TypeError('The work on exports is told when to end: work({ signal })')
+    const { signal: end, concurrency = 1, pollMs = defaultPollMs } = options
     // One of our own: every call under way listens to it, and they are as many as there is work.
     const signal = AbortSignal.any([end])
     setMaxListeners(0, signal)

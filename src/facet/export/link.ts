@@ -29,10 +29,10 @@ export class Signer {
     if (new Set(keys.map(({ id }) => id)).size !== keys.length)
       throw new UnderpinError('invalid', 'Two keys have the same id')
     for (const { id, secret } of keys)
-      if (Buffer.byteLength(secret) < secretBytes)
+      if (Buffer.byteLength(secret ?? '') < secretBytes)
         throw new UnderpinError(
           'invalid',
-          `The secret of key ${JSON.stringify(id)} has fewer than ${secretBytes} bytes`,
+          `The secret of key ${JSON.stringify(id)} ${secret === undefined ? 'is missing' : `has fewer than ${secretBytes} bytes`}`,
           {
             hint: 'Make one with crypto.randomBytes(32), and keep it where other secrets are kept.',
           },

@@ -87,6 +87,8 @@ export class Once {
     { token, request, work, options }: Asked<E, C, R>,
   ): Promise<OnceResult<R>> {
     const { waitMs = this.#port.deadlineMs, expiresInMs = dayMs, signal } = options
+    if (typeof token?.id !== 'string')
+      throw new TypeError('The token must be made with idempotencyToken(scope, key)')
     if (!(expiresInMs > 0)) throw new TypeError(`expiresInMs must be above 0, not ${expiresInMs}`)
     const fingerprint = fingerprintOf(request, this.#port.limits)
     await this.#port.ensure(onceCollections)

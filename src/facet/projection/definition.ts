@@ -88,6 +88,10 @@ export function projection<S, E extends NewEvent = NewEvent>(
     throw new UnderpinError('invalid', `Projection ${options.name} declares a unique index`, {
       hint: 'Unique indexes would refuse events. Put the key into the id of the document instead.',
     })
+  if (options.seed === undefined)
+    throw new UnderpinError('invalid', `Projection ${options.name} has no seed`, {
+      hint: 'Give the state before the first event; null if there is none.',
+    })
   const { definition } = declare(collectionOf(options.name, String(options.version)).slice(1), {
     fields,
     indexes,

@@ -93,7 +93,8 @@ export class ProjectedTables<P extends AnyProjection = TableProjection> {
    * that call it stand by. Fails with `invalid` when a step fails (the projection is paused, with the reason in its
    * status), with `unsupported` for tables on a store that has none; failures of the store are tried again.
    */
-  run(options: RunOptions): Promise<void> {
+  async run(options: RunOptions): Promise<void> {
+    refuseEndless('run', options)
     return runProjection(this.port, this.projection, options)
   }
 
@@ -384,7 +385,8 @@ export class Projected<S> extends ProjectedTables<Projection<S>> {
   }
 
   /** The states kept current in memory: begins with what is stored of this version, and is caught up when this resolves. */
-  live(options: LiveProjectionOptions): Promise<Live<S>> {
+  async live(options: LiveProjectionOptions): Promise<Live<S>> {
+    refuseEndless('live', options)
     return startLive(this.port, this.projection, options)
   }
 
@@ -474,4 +476,10 @@ function inlineOnly(name: string, what: string): UnderpinError {
   return new UnderpinError('unsupported', `Projection ${name} is inline and cannot be ${what}`, {
     hint: 'Its documents change with the events themselves. Swap in another version, then retire this one.',
   })
+}
+
+/** For callers without types, and for a signal that is given without its name. */
+function refuseEndless(method: string, options: { readonly signal?: AbortSignal } | undefined): void {
+  if (options?.signal !== undefined) return
+  throw new TypeError(`A projection is told when to end: ${method}({ signal })`)
 }

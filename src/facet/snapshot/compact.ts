@@ -67,9 +67,12 @@ export async function compactStream<E extends NewEvent>(
   }
 }
 
-function checkOptions(folds: readonly unknown[], { archive, keep = 1, protect = 0 }: CompactOptions): void {
+function checkOptions(folds: readonly unknown[], options: CompactOptions | undefined): void {
+  const { archive, keep = 1, protect = 0 }: Partial<CompactOptions> = options ?? {}
   if (folds.length === 0) throw new TypeError('Name the folds whose snapshots are to cover what is removed')
   if (archive === undefined) throw new TypeError('Say where to archive what is removed, or archive: false')
+  if (archive !== false && typeof archive.write !== 'function')
+    throw new TypeError('The archive must be archiveFolder(path), or an object with write and read')
   if (!Number.isSafeInteger(keep) || keep < 1)
     throw new UnderpinError('invalid', `The events to keep must be a whole number from 1 on, not ${keep}`)
   if (!Number.isSafeInteger(protect) || protect < 0)

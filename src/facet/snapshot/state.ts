@@ -87,6 +87,7 @@ export async function stateOf<S, E extends NewEvent>(
 
 function endOf({ at, snapshot }: StateOptions): ReplayEnd {
   if (at === undefined) return {}
+  if (typeof at !== 'object' || at === null) throw new TypeError('A state is at: { seq }, or at: { time }')
   const [name, value] = 'seq' in at ? ['seq', at.seq] : ['time', at.time]
   if (!Number.isSafeInteger(value) || value < 0)
     throw new UnderpinError(

@@ -47,6 +47,8 @@ export function checkFilter({ types, streams, collections }: ChangeFilter): void
     )
   }
   for (const list of [types, collections]) {
+    if (list !== undefined && !Array.isArray(list))
+      throw new TypeError(`The types and collections of a filter are lists, not ${quote(list)}`)
     if (list === undefined || list.length > 0) continue
     throw new UnderpinError('invalid', 'A filter with an empty list would deliver nothing', {
       hint: 'Leave the list out to name none.',

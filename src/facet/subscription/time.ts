@@ -10,7 +10,9 @@ import type { Port } from '../port.ts'
  */
 export async function positionAt(port: Port, time: number): Promise<Position> {
   if (!Number.isFinite(time))
-    throw new UnderpinError('invalid', `A time must be a number of milliseconds since 1970, not ${time}`)
+    throw new UnderpinError('invalid', `A time must be a number of milliseconds since 1970, not ${time}`, {
+      hint: 'For a Date, give { time: date.getTime() }.',
+    })
   let [before, end] = [0, await port.head()]
   while (before < end) {
     const middle = Math.floor((before + end) / 2)
