@@ -477,6 +477,7 @@ describe.each(placeKinds)('a subscription on $name', ({ make, missing }) => {
     expect((await subscription.status()).why.code).toBe('not-started')
     const { stop } = start(subscription)
     await until(async () => (await subscription.status()).why.code === 'caught-up')
+    expect((await subscription.status()).why.text).toContain(`held by process ${process.pid} on `)
     await stop()
     await say(1)
     const status = await subscription.status()

@@ -5,6 +5,7 @@ import { quote } from '../../model/key.ts'
 import type { Position } from '../../model/position.ts'
 import { checkAfter, refuseBeyond } from '../feed.ts'
 import { Leases, leaseCollections } from '../lease.ts'
+import { holderName } from '../lock/holder.ts'
 import type { Port } from '../port.ts'
 import type { NewEvent } from '../shape.ts'
 import type { Collections } from '../transaction.ts'
@@ -64,7 +65,8 @@ export class Subscription<E extends NewEvent = NewEvent, C extends Collections =
   } = {}): Promise<void> {
     const pulse = new Pulse(this.#port, signal)
     const { name, partitions, ttlMs, limit, saveEveryMs } = this.#plan
-    const common = { leases: new Leases(this.#port), pulse, ttlMs, limit, saveEveryMs }
+    const leases = new Leases(this.#port, holderName(this.#port.clock))
+    const common = { leases, pulse, ttlMs, limit, saveEveryMs }
     const consumer = (partition: number) => this.#consumer(partition)
     try {
       await lasting(this.#port, pulse.over, () => this.#prepare())
