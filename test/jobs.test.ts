@@ -316,6 +316,19 @@ describe.each(placeKinds)('jobs on $name', ({ make, missing }) => {
     expect((await jobs.list()).jobs).toEqual([])
   })
 
+  it('that a transaction does not wait for are not left out of it: it is refused', async () => {
+    const domain = store.domain('app')
+    const late: Promise<unknown>[] = []
+    const cut = domain.transaction((tx) => {
+      tx.put('things', 'cut', { n: 1 })
+      late.push(tx.enqueue(jobs, 'add', { n: 1 }).catch((error: unknown) => error))
+    })
+    await expect(cut).rejects.toThrow('Await transaction.enqueue')
+    expect(await Promise.all(late)).toEqual([expect.any(TypeError)])
+    expect(await domain.documents('things').get('cut')).toBeUndefined()
+    expect((await jobs.list()).jobs).toEqual([])
+  })
+
   it('are checked by the compiler where they are enqueued', async () => {
     await store.domain('app').transaction(async (tx) => {
       const add = await tx.enqueue(jobs, 'add', { n: 1 })

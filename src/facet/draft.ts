@@ -53,6 +53,8 @@ export class Draft {
   readonly writes: Write[] = []
   readonly checks: Check[] = []
   #isOver = false
+  #pending = 0
+  #isCut = false
   /** Whether the writes were made from what was read: then a retry with the same id may well ask for others. */
   dependsOnReads = false
   readonly #limits: Limits
@@ -67,6 +69,18 @@ export class Draft {
   /** Nothing is taken any more: what came later would be lost without a word. */
   end(): void {
     this.#isOver = true
+    this.#isCut = this.#pending > 0
+  }
+
+  /** For work that ends in a write: a callback that returns before it has ended is refused, not committed without it. */
+  async during<T>(work: () => Promise<T>): Promise<T> {
+    this.#refuseOver()
+    this.#pending++
+    try {
+      return await work()
+    } finally {
+      this.#pending--
+    }
   }
 
   check(check: Check): void {
@@ -128,6 +142,7 @@ export class Draft {
 
   /** The commit; with an id, it also puts a record of the id, which must not be there yet. */
   toCommit(at: number, { id, idExpiresInMs = defaultIdExpiryMs }: CommitOptions): Commit {
+    this.#refuseCut()
     const tables = this.#handler()
     if (id === undefined) return { at, writes: this.writes, checks: this.checks, ...tables }
     checkId(id, 'The commit id', this.#limits)
@@ -146,6 +161,7 @@ export class Draft {
 
   /** What it asks for, to be committed together with something else. */
   toEffect(): Pick<Commit, 'writes' | 'checks' | 'tables'> {
+    this.#refuseCut()
     const tables = this.#tables === undefined ? undefined : this.#told(this.#tables)
     return { writes: this.writes, checks: this.checks, ...tables }
   }
@@ -183,6 +199,13 @@ export class Draft {
     if (!this.#isOver) return
     throw new TypeError(
       'This transaction is over: its callback has returned. Await everything in the callback that uses the transaction.',
+    )
+  }
+
+  #refuseCut(): void {
+    if (!this.#isCut) return
+    throw new TypeError(
+      'The callback returned before a job was enqueued; nothing was written. Await transaction.enqueue(…).',
     )
   }
 

@@ -4,14 +4,7 @@ import { sleep } from '../clock.ts'
 import { isUnderpinError } from '../error.ts'
 import type { Check, DocumentExpectation, FailedCheck, StreamExpectation } from '../model/check.ts'
 import type { TableHandler } from '../model/commit.ts'
-import {
-  type AppendOptions,
-  type CommitOptions,
-  type CommitResult,
-  type DeleteOptions,
-  Draft,
-  type PutOptions,
-} from './draft.ts'
+import { type AppendOptions, type CommitOptions, type CommitResult, type DeleteOptions, Draft, type PutOptions } from './draft.ts'
 import { decodeEvents } from './event/codec.ts'
 import type { DataOf, JobDefinitions } from './job/definition.ts'
 import type { Enqueued, EnqueueOptions, Jobs } from './job/jobs.ts'
@@ -131,7 +124,9 @@ export class Transaction<E extends NewEvent = NewEvent, C extends Collections = 
    * transaction runs again if that job finishes meanwhile. Await it within the callback.
    */
   async enqueue<D extends JobDefinitions, N extends keyof D & string>(
-    jobs: Pick<Jobs<D>, 'domain' | 'definitions' | 'prepare' | 'findLive'>,
+    _jobs: Pick<Jobs<D>, 'domain' | 'definitions' | 'prepare' | 'findLive'>,
+  _enqueue<_D extends _JobDefinitions, _N extends keyof _D & string>(
+    jobs: Pick<Jobs<D>, 'definitions' | 'prepare' | 'findLive'>,
     name: N,
     data: DataOf<D[N]>,
     options: EnqueueOptions = {},
@@ -140,6 +135,15 @@ export class Transaction<E extends NewEvent = NewEvent, C extends Collections = 
       throw new TypeError(
         `Jobs of ${jobs.domain} cannot be enqueued in a transaction of ${this.#port.domain}: a commit is of one domain`,
       )
+    return this.#draft.during(() => this.#enqueue(jobs, name, data, options))
+  }
+
+  async #enqueue<D extends JobDefinitions, N extends keyof D & string>(
+    jobs: Pick<Jobs<D>, 'prepare' | 'findLive'>,
+    name: N,
+    data: DataOf<D[N]>,
+    options: EnqueueOptions,
+  ): Promise<Enqueued> {
     const { id, write } = await jobs.prepare(name, data, options)
     const found = await jobs.findLive(this.#port, name, { ...options, ...this.#options })
     if (found === undefined) {
