@@ -530,6 +530,8 @@ describe.each(placeKinds)('a subscription on $name', ({ make, missing }) => {
     bad({ handleBatch() {} }, TypeError)
     bad({ handle: undefined }, TypeError)
     bad({ mode: 'exactly-once', parallel: 2 }, TypeError)
+    const subscription = app.subscription({ name: 'bad', handle() {} })
+    await expect(subscription.run(AbortSignal.abort() as never)).rejects.toThrow('run({ signal })')
     expect(await app.head()).toBe(head)
   })
 

@@ -58,11 +58,10 @@ export class Subscription<E extends NewEvent = NewEvent, C extends Collections =
    *
    * Abort the signal and await this before you close the store: else others take over only after `ttlMs`.
    */
-  async run({
-    signal = new AbortController().signal,
-  }: {
-    readonly signal?: AbortSignal
-  } = {}): Promise<void> {
+  async run(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    if (options instanceof AbortSignal)
+      throw new TypeError('A subscription is given its signal by name: run({ signal })')
+    const { signal = new AbortController().signal } = options
     const pulse = new Pulse(this.#port, signal)
     const { name, partitions, ttlMs, limit, saveEveryMs } = this.#plan
     const leases = new Leases(this.#port, holderName(this.#port.clock))
