@@ -4,7 +4,14 @@ import { sleep } from '../clock.ts'
 import { isUnderpinError } from '../error.ts'
 import type { Check, DocumentExpectation, FailedCheck, StreamExpectation } from '../model/check.ts'
 import type { TableHandler } from '../model/commit.ts'
-import { type AppendOptions, type CommitOptions, type CommitResult, type DeleteOptions, Draft, type PutOptions } from './draft.ts'
+import {
+  type AppendOptions,
+  type CommitOptions,
+  type CommitResult,
+  type DeleteOptions,
+  Draft,
+  type PutOptions,
+} from './draft.ts'
 import { decodeEvents } from './event/codec.ts'
 import type { DataOf, JobDefinitions } from './job/definition.ts'
 import type { Enqueued, EnqueueOptions, Jobs } from './job/jobs.ts'
@@ -123,27 +130,25 @@ export class Transaction<E extends NewEvent = NewEvent, C extends Collections = 
    * Enqueues a job when the transaction commits; with a dedupe key that an unfinished job has, it does not, and the
    * transaction runs again if that job finishes meanwhile. Await it within the callback.
    */
-  async enqueue<D extends JobDefinitions, N extends keyof D & string>(
-    _jobs: Pick<Jobs<D>, 'domain' | 'definitions' | 'prepare' | 'findLive'>,
-  _enqueue<_D extends _JobDefinitions, _N extends keyof _D & string>(
-    jobs: Pick<Jobs<D>, 'definitions' | 'prepare' | 'findLive'>,
+  enqueue<D extends JobDefinitions, N extends keyof D & string>(
+    jobs: Pick<Jobs<D>, 'domain' | 'definitions' | 'prepare' | 'findLive'>,
     name: N,
     data: DataOf<D[N]>,
     options: EnqueueOptions = {},
+  ): Promise<Enqueued> {
+    return this.#draft.during(() => this.#enqueue(jobs, name, data, options))
+  }
+
+  async #enqueue<D extends JobDefinitions, N extends keyof D & string>(
+    jobs: Pick<Jobs<D>, 'domain' | 'prepare' | 'findLive'>,
+    name: N,
+    data: DataOf<D[N]>,
+    options: EnqueueOptions,
   ): Promise<Enqueued> {
     if (jobs.domain !== this.#port.domain)
       throw new TypeError(
         `Jobs of ${jobs.domain} cannot be enqueued in a transaction of ${this.#port.domain}: a commit is of one domain`,
       )
-    return this.#draft.during(() => this.#enqueue(jobs, name, data, options))
-  }
-
-  async #enqueue<D extends JobDefinitions, N extends keyof D & string>(
-    jobs: Pick<Jobs<D>, 'prepare' | 'findLive'>,
-    name: N,
-    data: DataOf<D[N]>,
-    options: EnqueueOptions,
-  ): Promise<Enqueued> {
     const { id, write } = await jobs.prepare(name, data, options)
     const found = await jobs.findLive(this.#port, name, { ...options, ...this.#options })
     if (found === undefined) {

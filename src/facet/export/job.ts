@@ -22,7 +22,10 @@ export const exportJob = job<ExportJob, null>({
 const name = 'export'
 
 /** Jobs among which there is {@link exportJob}, of the same domain as the exports. */
-export type ExportJobs = Pick<Jobs<{ readonly [name]: typeof exportJob }>, 'domain' | 'prepare' | 'findLive'>
+export type ExportJobs = Pick<
+  Jobs<{ readonly [name]: typeof exportJob }>,
+  'domain' | 'definitions' | 'prepare' | 'findLive'
+>
 
 /** The job of a request, for its commit. */
 export async function requestWrites(jobs: ExportJobs | undefined, data: ExportJob): Promise<Write[]> {
