@@ -99,6 +99,8 @@ export class Transaction<E extends NewEvent = NewEvent, C extends Collections = 
   readonly #options: TransactionOptions
   readonly #draft: Draft
   readonly #reads: Reads
+  /** Ids of the jobs that it enqueues, by name and dedupe key. */
+  readonly #enqueued = new Map<string, string>()
 
   /** Made by `domain.transaction`. */
   constructor(port: Port, options: TransactionOptions, draft: Draft, reads: Reads) {
@@ -151,8 +153,13 @@ export class Transaction<E extends NewEvent = NewEvent, C extends Collections = 
       )
     const { id, write } = await jobs.prepare(name, data, options)
     const found = await jobs.findLive(this.#port, name, { ...options, ...this.#options })
+    const { dedupe } = options
+    const key = `${name}\0${dedupe}`
+    const own = dedupe === undefined ? undefined : this.#enqueued.get(key)
+    if (own !== undefined) return { id: own, isDuplicate: true }
     if (found === undefined) {
       this.#draft.write(write)
+      this.#enqueued.set(key, id)
       return { id, isDuplicate: false }
     }
     const check: Check = {

@@ -1,5 +1,6 @@
 /** Taking jobs: those that come first, as many as there are free places, in one commit under the worker's lease. */
 import { UnderpinError } from '../../error.ts'
+import type { Write } from '../../model/change.ts'
 import type { FailedCheck } from '../../model/check.ts'
 import type { Query } from '../../model/page.ts'
 import { type Lease, lostLease } from '../lease.ts'
@@ -41,10 +42,15 @@ export class Claims {
     let candidates = await this.#candidates(free)
     while (candidates.length > 0) {
       const at = this.#port.clock.now()
-      const next = candidates.map(({ job, slot }) => taken(job.record, { worker: lease.id, at, slot }))
+      const all = candidates.map(({ job, slot }) => {
+        const record = taken(job.record, { worker: lease.id, at, slot })
+        return { record, write: putJob(job.id, record) }
+      })
+      const next = all.slice(0, countWithin(this.#port.limits.commitBytes, all))
+      candidates = candidates.slice(0, next.length)
       const outcome = await this.#port.commit({
         at,
-        writes: candidates.map(({ job }, i) => putJob(job.id, next[i] as FoundJob['record'])),
+        writes: next.map(({ write }) => write),
         checks: [...candidates.map(({ job }) => unchanged(job)), lease.check],
       })
       if (outcome.kind === 'refused') throw outcome.error
@@ -53,7 +59,7 @@ export class Claims {
         return candidates.map(({ job: { id } }, i) => ({
           id,
           revision: outcome.positions[i] as number,
-          record: next[i] as FoundJob['record'],
+          record: (next[i] as (typeof next)[number]).record,
         }))
       }
       this.#rivals = Math.min(8, this.#rivals + 1)
@@ -141,6 +147,16 @@ export class Claims {
     const now = this.#port.clock.now()
     return items.flatMap((document) => toFound(document, now) ?? [])
   }
+}
+
+/** How many of the first fit into one commit; one at least. */
+function countWithin(bytes: number, all: readonly { readonly write: Write }[]): number {
+  let left = bytes
+  const over = all.findIndex(({ write }) => {
+    if (write.kind === 'put') left -= Buffer.byteLength(write.data)
+    return left < 0
+  })
+  return over === -1 ? all.length : Math.max(1, over)
 }
 
 /** The candidates whose checks held. */

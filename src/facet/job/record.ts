@@ -186,9 +186,13 @@ export function toInfo<Data, Result>({ id, record }: FoundJob): JobInfo<Data, Re
   }
 }
 
-/** The write of a new job; refuses data and keys that are over a limit. */
+/** Bytes that a job needs beyond what it was enqueued with: its worker, its progress, its error. */
+const reservedBytes = 65_536
+
+/** The write of a new job; refuses data and keys that are over a limit, or leave no room for what becomes of the job. */
 export function enqueueWrite(id: string, record: JobRecord, limits: Limits): Write {
-  const data = encodeValue(record, limits)
+  const valueBytes = Math.max(limits.valueBytes - reservedBytes, limits.valueBytes / 2)
+  const data = encodeValue(record, { ...limits, valueBytes })
   checkFields(jobsCollection, jobs, record, limits)
   return { kind: 'put', collection: jobsCollection, id, data, expiresAt: null }
 }

@@ -8,6 +8,7 @@ import { isUnderpinError, UnderpinError } from '../../error.ts'
 import type { Write } from '../../model/change.ts'
 import type { Commit, Outcome } from '../../model/commit.ts'
 import { quote } from '../../model/key.ts'
+import { fitText } from '../fit-text.ts'
 import { ForwardPort } from '../forward-port.ts'
 import { type Lease, lostLease } from '../lease.ts'
 import type { Port } from '../port.ts'
@@ -29,7 +30,7 @@ export interface JobContext<E extends NewEvent = NewEvent, C extends Collections
   readonly enqueuedAt: number
   /** Aborts when the job is cancelled, takes too long, was lost to another worker, or the worker must stop now. */
   readonly signal: AbortSignal
-  /** Says how far it is. Written at most every half second, without being waited for. */
+  /** Says how far it is. Written at most every half second, without being waited for; 1,000 characters of a note. */
   progress(value: number, note?: string): void
   /**
    * Commits what `work` asks for together with the completion of the job, whose result is what `work` returns: the
@@ -61,6 +62,7 @@ type Ending =
 
 const defaultKeepMs = 86_400_000
 const progressMs = 500
+const noteCharacters = 1_000
 
 export class Run {
   readonly #options: RunOptions
@@ -173,7 +175,7 @@ export class Run {
 
   #noteProgress(value: number, note?: string): void {
     if (!Number.isFinite(value)) throw new TypeError(`Progress must be a number, not ${quote(value)}`)
-    this.#progress = { value: value + 0, note: note ?? null }
+    this.#progress = { value: value + 0, note: note === undefined ? null : fitText(note, noteCharacters) }
     if (this.#isProgressDue || this.#isCompleted || this.#forced !== undefined) return
     this.#isProgressDue = true
     const { clock } = this.#options.port
@@ -250,6 +252,8 @@ export class Run {
     const { port, definition } = this.#options
     const record = this.#withProgress()
     const now = port.clock.now()
+    // Whatever else it was about to end as: somebody was told that it is cancelled.
+    if (record.isCancelling && ending.kind !== 'completed') return this.#finish(cancelled(record, now))
     switch (ending.kind) {
       case 'completed':
         return this.#finish(completed(record, ending.result, now))
@@ -308,7 +312,9 @@ export class Run {
     if (lease.isRefused(outcome)) throw lostLease(lease.id)
     if (!isOfJob(outcome, this.id)) return outcome
     await this.#lookAgain()
-    throw this.#forced === undefined ? lostJob(this.id) : this.#abort.signal.reason
+    if (this.#forced !== undefined) throw this.#abort.signal.reason
+    // It is ours still: what changed it was a progress that we had taken for lost.
+    return this.#completeBy(commit, result, options)
   }
 }
 
@@ -322,7 +328,8 @@ export function retainedWrite(
   if (record.finishedAt === undefined) return putJob(id, record)
   const forMs = record.state === 'dead' ? keepDeadMs : keepMs
   if (forMs === 0) return { kind: 'delete', collection: jobsCollection, id }
-  return putJob(id, record, forMs === undefined ? null : now + forMs)
+  const expiresAt = forMs === undefined ? null : Math.min(Math.floor(now + forMs), Number.MAX_SAFE_INTEGER)
+  return putJob(id, record, expiresAt)
 }
 
 function isOfJob(outcome: Outcome, id: string): boolean {

@@ -1,4 +1,5 @@
 /** How a job goes from state to state: pure, from one record to the next. */
+import { fitText } from '../fit-text.ts'
 import type { JobError, JobRecord } from './record.ts'
 
 /** The record without what only a running job has. */
@@ -66,7 +67,7 @@ const stackCharacters = 4_000
 
 /** What is kept of an error. */
 export function toJobError(error: unknown, attempt: number): JobError {
-  const text = (value: unknown) => String(value).toWellFormed().replaceAll('\0', '').slice(0, stackCharacters)
+  const text = (value: unknown) => fitText(String(value), stackCharacters)
   if (!(error instanceof Error)) return { message: text(error), code: null, stack: null, attempt }
   const { code } = error as { code?: unknown }
   return {

@@ -42,11 +42,20 @@ export class Upkeep {
 
   async #promote(job: FoundJob): Promise<void> {
     const record = { ...job.record, state: 'waiting' as const }
-    await this.#change(job, putJob(job.id, record), [])
+    await this.#change(job, putJob(job.id, record))
   }
 
   /** Takes the leases of workers that gave no sign of life in their time, and gives their jobs to others. */
   async reap(own: string, ttlMs: number): Promise<void> {
+    for (const id of await this.#workers()) {
+      if (id === own) continue
+      const taken = await this.#leases.attempt(id, { ttlMs })
+      if (taken instanceof Lease) await this.#bereave(taken)
+    }
+  }
+
+  /** Those that have a lease, and those that running jobs name: one that ended may never have heard that a job was its own. */
+  async #workers(): Promise<ReadonlySet<string>> {
     const query: Query = {
       collection: '$leases',
       by: 'id',
@@ -55,23 +64,30 @@ export class Upkeep {
       limit: this.#port.limits.pageItems,
       after: null,
     }
-    const { items } = await this.#port.scan(query)
-    for (const { id } of items) {
-      if (id === own) continue
-      const taken = await this.#leases.attempt(id, { ttlMs })
-      if (taken instanceof Lease) await this.#bereave(taken)
+    const workers = new Set((await this.#port.scan(query)).items.map(({ id }) => id))
+    for (let from = ''; ; ) {
+      const [next] = await this.#jobs('worker', [], 1, from)
+      if (next?.record.worker === undefined) return workers
+      workers.add(next.record.worker)
+      // The least text above this one, among those without NUL.
+      from = `${next.record.worker}\u0001`
     }
   }
 
   /** Under the dead worker's own lease: it can complete nothing any more, and if this process dies too, the next one goes on. */
   async #bereave(lease: Lease): Promise<void> {
-    for (;;) {
-      const jobs = await this.#jobs('worker', [lease.id], pageSize)
-      if (jobs.length === 0) break
-      await Promise.all(jobs.map((job) => this.#bereaveOne(job, lease)))
-      if (lease.signal.aborted) return
+    try {
+      for (;;) {
+        const jobs = await this.#jobs('worker', [lease.id], pageSize)
+        if (jobs.length === 0) break
+        await Promise.all(jobs.map((job) => this.#bereaveOne(job, lease)))
+        if (lease.signal.aborted) return
+      }
+      await lease.release()
+    } finally {
+      // Renewed any longer, it would keep from everybody what this process failed to give back.
+      await lease.released()
     }
-    await lease.release()
   }
 
   async #bereaveOne(job: FoundJob, lease: Lease): Promise<void> {
@@ -82,7 +98,7 @@ export class Upkeep {
     )
     const record = bereaved(job.record, { ...error, code: 'lost-lease', stack: null }, now)
     const write = retainedWrite(job.id, record, this.#definitions[job.record.name] ?? {}, now)
-    await this.#change(job, write, [lease.check])
+    await this.#change(job, write, lease)
     if (record.finishedAt !== undefined) await this.#lanes.advance(record)
   }
 
@@ -113,22 +129,21 @@ export class Upkeep {
     for (const name of Object.keys(this.#definitions)) await this.#lanes.repair(name)
   }
 
-  async #change(
-    job: FoundJob,
-    write: ReturnType<typeof putJob>,
-    checks: readonly Lease['check'][],
-  ): Promise<void> {
+  async #change(job: FoundJob, write: ReturnType<typeof putJob>, lease?: Lease): Promise<void> {
     const at = this.#port.clock.now()
-    const outcome = await this.#port.commit({ at, writes: [write], checks: [unchanged(job), ...checks] })
+    const checks = lease === undefined ? [unchanged(job)] : [unchanged(job), lease.check]
+    const outcome = await this.#port.commit({ at, writes: [write], checks })
+    lease?.isRefused(outcome)
     if (outcome.kind === 'refused') throw outcome.error
   }
 
-  async #jobs(index: string, equals: readonly string[], limit: number): Promise<FoundJob[]> {
+  async #jobs(index: string, equals: readonly string[], limit: number, from?: string): Promise<FoundJob[]> {
     const query: Query = {
       collection: jobsCollection,
       by: 'index',
       index,
       equals,
+      ...(from === undefined ? {} : { from }),
       backwards: false,
       limit,
       after: null,

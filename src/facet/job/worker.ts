@@ -35,6 +35,8 @@ const quietMs = 3
 /** Milliseconds between two looks for jobs that became due or are to be cancelled, and the longest between any two looks. */
 const lookMs = 100
 const restMs = 5_000
+/** How often it looks again at once when it got none of the jobs it reached for. */
+const looksInVain = 8
 
 export class Worker {
   readonly #port: Port
@@ -102,7 +104,8 @@ export class Worker {
     this.#over.abort()
     await watching
     try {
-      if (!this.#isClosed) await this.#lease?.release()
+      // With its lease gone, nobody would miss a worker that has jobs it was not told of; so it is left to end by itself.
+      if (!this.#isClosed && !this.#mayHaveMore) await this.#lease?.release()
     } catch (error) {
       this.#report(error)
     } finally {
@@ -130,14 +133,15 @@ export class Worker {
   async #pass(): Promise<number> {
     const { clock } = this.#port
     const lease = await this.#leased()
-    await this.#adopt(lease)
+    if (this.#mayHaveMore) await this.#adopt(lease)
     await this.#look(lease)
     let isQuiet = true
+    let looksLeft = looksInVain
     while (this.#running.size < this.#options.concurrency && !this.#stopping.signal.aborted) {
       const jobs = await this.#take(lease)
       for (const job of jobs) this.#start(job, lease)
       if (jobs.length > 0) isQuiet = false
-      else if (!this.#claims.mustLookAgain) break
+      else if (!this.#claims.mustLookAgain || --looksLeft === 0) break
     }
     if (isQuiet) await sleep(clock, quietMs, this.#stopping.signal)
     return Math.max(0, Math.min(this.#promoteAt - clock.now(), restMs, this.#options.leaseMs / 3))
@@ -175,9 +179,10 @@ export class Worker {
 
   /** Jobs that were taken by a commit whose outcome we were not told. */
   async #adopt(lease: Lease): Promise<void> {
-    if (!this.#mayHaveMore) return
+    // One that ends while this looks is still among what is found.
+    const known = new Set(this.#running.keys())
     for (const job of await this.#jobs('worker', lease)) {
-      if (!this.#running.has(job.id)) this.#start(job, lease)
+      if (!known.has(job.id)) this.#start(job, lease)
     }
     this.#mayHaveMore = false
   }
@@ -197,6 +202,8 @@ export class Worker {
     this.#promoteAt = Math.min(await this.#fire(), await this.#upkeep.promote())
     if (now - this.#keptAt < this.#options.leaseMs / 3) return
     this.#keptAt = now
+    // A commit whose outcome is unknown may be written later than we looked for it.
+    await this.#adopt(lease)
     await this.#upkeep.reap(lease.id, this.#options.leaseMs)
     await this.#upkeep.repair()
     await this.#upkeep.sweep()
