@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { beforeEach, describe, expect, it } from 'vitest'
+import { portOf } from '../src/facet/domain.ts'
 import {
   describeVerification,
   events,
@@ -8,6 +9,7 @@ import {
   projection,
   tableProjection,
 } from '../src/index.ts'
+import { encodeValue } from '../src/model/value.ts'
 import { openStoreSync } from '../src/sync.ts'
 import { type Place, placeKinds } from './places.ts'
 import { type Booked, sums } from './projection/ledger.ts'
@@ -279,7 +281,8 @@ describe.each(placeKinds)('a projection on $name', ({ make, missing }) => {
       if (name !== 'pure') expect(describeVerification(verified).length).toBeGreaterThan(0)
     }
     const damaged = (await place.open({ ledger: types })).domain('ledger')
-    await damaged.documents('$p_pure_1' as never).put('x', { on: 'never' } as never)
+    const put = { kind: 'put', collection: '$p_pure_1', id: 'x', data: encodeValue({ on: 'never' }) } as const
+    await portOf(damaged).commit({ at: 0, writes: [{ ...put, expiresAt: null }], checks: [] })
     const found = await damaged
       .projection(
         projection<unknown, Booked>({ name: 'pure', version: 1, seed: 0, step: steps.pure as never }),

@@ -5,6 +5,7 @@ import type { FieldValue } from '../model/collection.ts'
 import type { Cursor, Query } from '../model/page.ts'
 import { type CommitOptions, type CommitResult, type DeleteOptions, Draft, type PutOptions } from './draft.ts'
 import { settle } from './log.ts'
+import { refuseOwn } from './own.ts'
 import type { DeclaredCollection, Port } from './port.ts'
 import { parseWith } from './schema.ts'
 import { send } from './send.ts'
@@ -71,6 +72,7 @@ export class Documents<T> {
    */
   put(id: string, value: T, options: PutOptions & CommitOptions & CallOptions = {}): Promise<CommitResult> {
     return settle(async () => {
+      refuseOwn(this.#name)
       const draft = new Draft(this.#port)
       const { schema } = this.#collection
       const parsed =
@@ -83,6 +85,7 @@ export class Documents<T> {
   /** Deletes a document, or notes that it is deleted if it never was there. */
   delete(id: string, options: DeleteOptions & CommitOptions & CallOptions = {}): Promise<CommitResult> {
     return settle(() => {
+      refuseOwn(this.#name)
       const draft = new Draft(this.#port)
       draft.delete(this.#name, id, options)
       return send(this.#port, draft, options)

@@ -5,6 +5,7 @@ import { type DocumentPage, type ListOptions, toQuery } from './documents.ts'
 import { type CommitOptions, type CommitResult, type DeleteOptions, Draft, type PutOptions } from './draft.ts'
 import { checkAfter, type FeedOptions, type FeedPage, refuseBeyond, toFeedPage } from './feed.ts'
 import { SyncLog } from './log.ts'
+import { refuseOwn } from './own.ts'
 import type { DeclaredCollection, SyncPort } from './port.ts'
 import { parseWithSync } from './schema.ts'
 import { sendSync } from './send.ts'
@@ -83,6 +84,7 @@ export class SyncDocuments<T> {
   }
 
   put(id: string, value: T, options: PutOptions & CommitOptions = {}): CommitResult {
+    refuseOwn(this.#name)
     const draft = new Draft(this.#port)
     const parsed = parseWithSync(this.#collection.schema, value, `Document ${JSON.stringify(id)}`)
     draft.put(this.#name, this.#collection, id, parsed, options)
@@ -90,6 +92,7 @@ export class SyncDocuments<T> {
   }
 
   delete(id: string, options: DeleteOptions & CommitOptions = {}): CommitResult {
+    refuseOwn(this.#name)
     const draft = new Draft(this.#port)
     draft.delete(this.#name, id, options)
     return sendSync(this.#port, draft, options)
@@ -134,6 +137,7 @@ export class SyncTransaction<E extends NewEvent, C extends Collections> {
   }
 
   put<K extends keyof C & string>(collection: K, id: string, value: C[K], options: PutOptions = {}): void {
+    refuseOwn(collection)
     const declared = this.#port.collection(collection)
     this.#draft.put(
       collection,
@@ -145,6 +149,7 @@ export class SyncTransaction<E extends NewEvent, C extends Collections> {
   }
 
   delete(collection: keyof C & string, id: string, options: DeleteOptions = {}): void {
+    refuseOwn(collection)
     this.#port.collection(collection)
     this.#draft.delete(collection, id, options)
   }

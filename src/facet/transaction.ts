@@ -16,6 +16,7 @@ import { decodeEvents } from './event/codec.ts'
 import type { DataOf, JobDefinitions } from './job/definition.ts'
 import type { Enqueued, EnqueueOptions, Jobs } from './job/jobs.ts'
 import { jobsCollection } from './job/record.ts'
+import { refuseOwn } from './own.ts'
 import type { Port } from './port.ts'
 import { parseWithSync } from './schema.ts'
 import { recall, send } from './send.ts'
@@ -94,6 +95,9 @@ function wasOvertaken(reads: Reads, failed: readonly FailedCheck[]): boolean {
   })
 }
 
+/** What a transaction has put together so far: for facets, which also write what an application may not. */
+export let draftOf: (transaction: Transaction) => Draft
+
 export class Transaction<E extends NewEvent = NewEvent, C extends Collections = Collections> {
   readonly #port: Port
   readonly #options: TransactionOptions
@@ -101,6 +105,10 @@ export class Transaction<E extends NewEvent = NewEvent, C extends Collections = 
   readonly #reads: Reads
   /** Ids of the jobs that it enqueues, by name and dedupe key. */
   readonly #enqueued = new Map<string, string>()
+
+  static {
+    draftOf = (transaction) => transaction.#draft
+  }
 
   /** Made by `domain.transaction`. */
   constructor(port: Port, options: TransactionOptions, draft: Draft, reads: Reads) {
@@ -117,6 +125,7 @@ export class Transaction<E extends NewEvent = NewEvent, C extends Collections = 
 
   /** Puts a document when the transaction commits. `unsupported` if the collection's schema validates asynchronously. */
   put<K extends keyof C & string>(collection: K, id: string, value: C[K], options: PutOptions = {}): void {
+    refuseOwn(collection)
     const declared = this.#port.collection(collection)
     const parsed = parseWithSync(declared.schema, value, `Document ${JSON.stringify(id)}`)
     this.#draft.put(collection, declared, id, parsed, options)
@@ -124,6 +133,7 @@ export class Transaction<E extends NewEvent = NewEvent, C extends Collections = 
 
   /** Deletes a document when the transaction commits. */
   delete(collection: keyof C & string, id: string, options: DeleteOptions = {}): void {
+    refuseOwn(collection)
     this.#port.collection(collection)
     this.#draft.delete(collection, id, options)
   }

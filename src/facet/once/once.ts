@@ -19,7 +19,7 @@ import { holderName } from '../lock/holder.ts'
 import { Turns } from '../lock/turns.ts'
 import type { OwnCollections, Port } from '../port.ts'
 import type { NewEvent } from '../shape.ts'
-import { type Collections, type Transaction, transact } from '../transaction.ts'
+import { type Collections, draftOf, type Transaction, transact } from '../transaction.ts'
 import { fingerprintOf } from './canonical.ts'
 import type { IdempotencyToken } from './token.ts'
 
@@ -150,8 +150,8 @@ export class Once {
       const value = await work(transaction)
       const kept: Kept = { fingerprint, ...(value === undefined ? {} : { value }), lease: lease.token }
       const expiresAt = this.#port.clock.now() + expiresInMs
-      const own = transaction as unknown as Transaction<E, Record<string, unknown>>
-      own.put(results, token.id, kept, { expect: 'absent', expiresAt })
+      const draft = draftOf(transaction as unknown as Transaction)
+      draft.put(results, this.#port.collection(results), token.id, kept, { expect: 'absent', expiresAt })
       return value
     }
     try {
