@@ -188,6 +188,11 @@ describe.each(placeKinds)('compaction on $name', ({ make, missing }) => {
     })
     await put('$projection_runs', 'totals@3', { position: positions[9] })
     await put('$subscriptions', 'mail', { position: positions[9] })
+    const parked = { position: positions[8], change: { kind: 'event', stream: 'other', seq: 9, type: 't' } }
+    await put('$parked', 'mail/0/1', parked)
+    await put('$parked', 'mail/0/2', { ...parked, change: { ...parked.change, stream: 'a' } })
+    expect(await bank.compact('a', account, { archive })).toMatchObject({ before: 9 })
+    await put('$parked', 'mail/0/2', parked)
     expect(await bank.compact('a', account, { archive })).toMatchObject({ before: 10 })
   })
 

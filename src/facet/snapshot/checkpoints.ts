@@ -10,6 +10,8 @@ import type { Port } from '../port.ts'
 /** A subscription's checkpoint, and the run of a projection's build, say a `position` up to which all was taken. */
 const subscriptions = '$subscriptions'
 const runs = '$projection_runs'
+/** Changes that a subscription has passed, and is still to handle. */
+const parked = '$parked'
 /** A projection's register says which builds it has. */
 const registers = '$projections'
 
@@ -20,11 +22,19 @@ interface Build {
 }
 
 /**
- * The least checkpoint of all subscriptions and projections; undefined if there are none. What does not say how far it
- * has come is taken to be at the beginning.
+ * The least checkpoint of all subscriptions and projections, and what is before the first event of the stream that is
+ * parked; undefined if there are none. What does not say how far it has come is taken to be at the beginning.
  */
-export async function leastCheckpoint(port: Port, options: CallOptions): Promise<Position | undefined> {
+export async function leastCheckpoint(
+  port: Port,
+  stream: string,
+  options: CallOptions,
+): Promise<Position | undefined> {
   const positions: Position[] = []
+  for await (const { data } of documentsOf(port, parked, options)) {
+    const { position, change } = decodeValue(data) as { position: Position; change: { stream?: string } }
+    if (change.stream === stream) positions.push(position - 1)
+  }
   for await (const { data } of documentsOf(port, subscriptions, options)) positions.push(positionIn(data))
   const ran = new Map<string, Position>()
   for await (const { id, data } of documentsOf(port, runs, options)) ran.set(id, positionIn(data))

@@ -28,7 +28,7 @@ export interface CompactOptions extends CallOptions {
   readonly keep?: number
   /**
    * No event behind this position is removed. Left out, it is the least checkpoint of the domain's subscriptions and
-   * projections, which would miss what is removed before they have seen it.
+   * projections, which would miss what is removed before they have seen it, and what is before the stream's first parked event.
    */
   readonly protect?: Position
 }
@@ -97,7 +97,7 @@ async function compactOnce<E extends NewEvent>(
   const covered: Covered[] = []
   for (const fold of folds) covered.push(await cover(port, fold, stream, known, options))
   const wanted = Math.min(...covered.map(({ seq }) => seq)) - (options.keep ?? 1) + 1
-  const protect = options.protect ?? (await leastCheckpoint(port, options))
+  const protect = options.protect ?? (await leastCheckpoint(port, stream, options))
   const before = await behind(port, stream, known.before, wanted, protect, options)
   const protectedAfter = before < wanted ? protect : undefined
   if (before <= known.before)
