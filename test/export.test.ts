@@ -64,6 +64,12 @@ const kinds = {
       throw new RangeError('no such luck')
     },
   }),
+  garbled: exportKind({
+    source: () => ({ of: 'documents', collection: 'invoices' }),
+    row: () => {
+      throw new RangeError(`no\0 such ${'luck'.repeat(1_000_000)}`)
+    },
+  }),
   stray: exportKind({
     source: () => ({ of: 'documents', collection: 'nowhere' }),
     row: () => ({}),
@@ -319,6 +325,13 @@ describe.each(placeKinds)('exports on $name', ({ make, missing }) => {
       code: 'invalid',
     })
     await expect(exports.request('', asked)).rejects.toMatchObject({ code: 'invalid' })
+  })
+
+  it('that fail with a text that cannot be kept whole keep what can be, and hold up no worker', async () => {
+    await exports.request('acme', { kind: 'garbled', format: 'ndjson', id: 'g' })
+    const { error } = (await work('acme', 'g')) as { error: string }
+    expect(error).toMatch(/^Row 1 could not be made: no such luck(luck|l|lu|luc)+$/)
+    expect(error.length).toBeLessThanOrEqual(2_000)
   })
 
   it('that fail say why, at once if the application’s own functions do', async () => {

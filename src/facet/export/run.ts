@@ -9,6 +9,7 @@ import { isUnderpinError } from '../../error.ts'
 import { damaged, throwIfAborted } from '../blob/content.ts'
 import type { BlobRef } from '../blob/ref.ts'
 import { type BlobStore, readBlob } from '../blob/store.ts'
+import { fitText } from '../fit-text.ts'
 import { type ExportFormat, headOf, lineOf } from './csv.ts'
 import { type ExportKind, type ExportKinds, kindOf } from './kind.ts'
 import type { Audit, FoundExport, Ledger } from './ledger.ts'
@@ -29,6 +30,7 @@ const defaultKeepMs = 7 * dayMs
 const pagesMax = 20
 /** How often a step is tried that fails for reasons outside of the export, before the export has failed. */
 const failuresMax = 8
+const messageCharacters = 2_000
 
 /** Works on an export until it is over; what it is then, or undefined if there is none. */
 export async function runExport(
@@ -76,7 +78,7 @@ async function step(setting: RunSetting, { record }: FoundExport, options: CallO
   } catch (error) {
     throwIfAborted(options.signal)
     if (isUnderpinError(error, 'closed') || isUnderpinError(error, 'lost-lease')) throw error
-    const message = error instanceof Error ? error.message : String(error)
+    const message = fitText(error instanceof Error ? error.message : String(error), messageCharacters)
     const failures = record.failures + 1
     const mayPass = !(error instanceof RowError) && (!isUnderpinError(error) || error.retryable)
     if (mayPass && failures < failuresMax) {

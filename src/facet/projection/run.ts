@@ -3,6 +3,7 @@ import type { CallOptions } from '../../backend/backend.ts'
 import { sleep } from '../../clock.ts'
 import { isUnderpinError, UnderpinError } from '../../error.ts'
 import { quote } from '../../model/key.ts'
+import { fitText } from '../fit-text.ts'
 import { Lease, Leases } from '../lease.ts'
 import type { Port } from '../port.ts'
 import { Builder, TableFailure } from './builder.ts'
@@ -232,7 +233,7 @@ async function pauseFor(port: Port, { name }: AnyProjection, id: string, error: 
   await changeRegister(port, name, (register) => {
     const build = register.builds[id]
     if (build === undefined || !isKept(build)) return undefined
-    return withBuild(register, id, { isPaused: true, error: message.slice(0, 2_000) })
+    return withBuild(register, id, { isPaused: true, error: fitText(message, 2_000) })
   })
 }
 
