@@ -243,6 +243,14 @@ describe('an idempotent handler', () => {
     expect(await (await answer(post('a', 'xxx'))).text()).toBe('x'.repeat(9))
   })
 
+  it('takes JSON of any size that its limit allows', async () => {
+    const answer = idempotent(orders, { maxRequestBytes: 2_000_000 })(() => new Response('done'))
+    const body = (text: string) => JSON.stringify({ text: text.repeat(1_500_000) })
+    for (const replayed of [null, 'true'])
+      expect((await answer(post('large', body('x')))).headers.get('idempotency-replayed')).toBe(replayed)
+    expect((await answer(post('large', body('y')))).status).toBe(422)
+  })
+
   it('lets what the handler throws through, and keeps nothing of it', async () => {
     let runs = 0
     const answer = idempotent(orders)((_request, tx) => {

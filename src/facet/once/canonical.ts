@@ -4,10 +4,10 @@ import { compareText } from '../../model/key.ts'
 import type { Limits } from '../../model/limit.ts'
 import { encodeValue } from '../../model/value.ts'
 
-/** JSON with the keys of every object in order of code point; `invalid` with the path for what JSON does not keep. */
+/** JSON with the keys of every object in order of code point, of any size; `invalid` with the path for what JSON does not keep. */
 export function canonicalJson(value: unknown, limits: Limits): string {
   // Read back from its text, no getter or proxy can give two answers.
-  return textOf(JSON.parse(encodeValue(value, limits)))
+  return textOf(JSON.parse(encodeValue(value, { ...limits, valueBytes: Number.POSITIVE_INFINITY })))
 }
 
 /** 64 hex digits: equal for equal requests, whatever the order of their keys. */
