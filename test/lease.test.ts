@@ -57,6 +57,23 @@ describe('a lease', () => {
     })
   })
 
+  it('of others is kept in mind as long as there are not too many: who is forgotten is waited for anew', async () => {
+    const leases = new Leases(second.port, 'process 1', 10)
+    await take(first)
+    await leases.acquire('night shift', once)
+    const grant = { holder: 'process 0', ttlMs, nonce: '' }
+    const writes = Array.from({ length: 10 }, (_, i) => {
+      const put = { kind: 'put', collection: '$leases', id: `other ${i}` } as const
+      return { ...put, data: encodeValue(grant), expiresAt: null }
+    })
+    await first.port.commit({ at: 0, writes, checks: [] })
+    for (const { id } of writes) await leases.attempt(id, once)
+    await second.clock.advance(ttlMs)
+    expect(await leases.attempt('other 9', once)).toBeInstanceOf(Lease)
+    expect(await leases.attempt('night shift', once)).toMatchObject({ retryInMs: ttlMs })
+    expect(await leases.attempt('other 8', once)).toBeInstanceOf(Lease)
+  })
+
   it('can be taken at once when it was given back, under a higher token', async () => {
     const lease = await take(first)
     expect(await lease.release()).toBe(true)

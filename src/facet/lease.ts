@@ -50,18 +50,22 @@ export interface AcquireOptions extends CallOptions {
 /** Milliseconds between two tries. */
 const firstDelayMs = 2
 const lastDelayMs = 25
+/** Leases of others that are kept in mind: many are never asked for again. */
+const defaultMostSeen = 10_000
 
 /** The leases of a domain, as one process sees them. */
 export class Leases {
   readonly #port: Port
+  readonly #mostSeen: number
   /** Names this process, or this part of it, in grants. */
   readonly holder: string
-  /** What was last seen of leases that others hold, and when it was first seen so, by the monotonic clock. */
+  /** What was last seen of leases that others hold, and when it was first seen so, by the monotonic clock; seen last, at the end. */
   readonly #seen = new Map<string, { readonly sign: string; readonly since: number }>()
 
-  constructor(port: Port, holder: string = port.clock.id()) {
+  constructor(port: Port, holder: string = port.clock.id(), mostSeen = defaultMostSeen) {
     this.#port = port
     this.holder = holder
+    this.#mostSeen = mostSeen
   }
 
   /** Takes a lease, or waits for it; what is in the way if the time passes. Fails with `aborted` when the signal aborts. */
@@ -109,9 +113,15 @@ export class Leases {
     const now = this.#port.clock.monotonic()
     const sign = `${grant.position} ${beat?.position ?? 0}`
     const seen = this.#seen.get(id)
-    if (seen?.sign === sign) return { holder, retryInMs: Math.max(0, seen.since + ttlMs - now) }
-    this.#seen.set(id, { sign, since: now })
-    return { holder, retryInMs: ttlMs }
+    const since = seen?.sign === sign ? seen.since : now
+    this.#seen.delete(id)
+    this.#seen.set(id, { sign, since })
+    // Whoever is forgotten is only waited for anew.
+    for (const oldest of this.#seen.keys()) {
+      if (this.#seen.size <= this.#mostSeen) break
+      this.#seen.delete(oldest)
+    }
+    return { holder, retryInMs: Math.max(0, since + ttlMs - now) }
   }
 
   /** The token, or undefined if somebody else was quicker, or the holder lives after all. */
