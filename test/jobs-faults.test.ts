@@ -214,6 +214,6 @@ it('one transaction that enqueues a dedupe key twice enqueues one job', async ()
 it('a transaction of another domain refuses to enqueue a job', async () => {
   const { jobs, store } = await open()
   await expect(store.domain('other').transaction((tx) => tx.enqueue(jobs, 'add', 1))).rejects.toThrow(
-    'Jobs of domain app cannot be enqueued in a transaction of domain other',
+    'Jobs of app cannot be enqueued in a transaction of other',
   )
 })

@@ -158,10 +158,6 @@ export class Jobs<
     name: string,
     { dedupe, signal }: EnqueueOptions & CallOptions,
   ): Promise<FoundJob | undefined> {
-    if (port.domain !== this.#port.domain)
-      throw new TypeError(
-        `Jobs of domain ${this.#port.domain} cannot be enqueued in a transaction of domain ${port.domain}: their workers would never see them`,
-      )
     if (dedupe === undefined) return undefined
     const { items } = await port.scan(
       indexQuery('dedupe', [name, dedupe], { limit: 1 }),
