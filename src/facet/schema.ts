@@ -31,8 +31,8 @@ export function parseWithSync<T>(schema: Schema<T> | undefined, value: unknown, 
   if (schema === undefined) return value as T
   const result = schema['~standard'].validate(value)
   if (result instanceof Promise) {
-    // What becomes of it concerns nobody: the schema is refused.
-    void result.catch(() => {})
+    // The schema is refused, whatever becomes of its promise.
+    void Promise.allSettled([result])
     throw new UnderpinError('unsupported', `${what} has a schema that validates asynchronously`, {
       hint: 'Use a schema that needs no promise. Only domain.documents(…) and jobs take one that does.',
     })

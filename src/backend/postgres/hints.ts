@@ -116,6 +116,7 @@ export class Hints {
   }
 
   #notify(domain: string): void {
+    // A hint that is not sent costs others only the time until they look for themselves.
     const sending = this.#database
       .query(`NOTIFY "${this.#channel(domain)}"`)
       .catch(() => undefined)

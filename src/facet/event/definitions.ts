@@ -178,8 +178,8 @@ function run(origin: Event, step: Step, definition: EventDefinition<unknown, New
   }
   if (made === undefined) throw failed(origin, step, 'returned undefined', { hint: 'Return the new data.' })
   if (typeof (made as { then?: unknown } | null)?.then === 'function') {
-    // What becomes of the promise concerns nobody: the upcaster is refused.
-    void Promise.resolve(made).catch(() => {})
+    // The upcaster is refused, whatever becomes of its promise.
+    void Promise.allSettled([made])
     throw failed(origin, step, 'returned a promise', { hint: 'An upcaster must be synchronous and pure.' })
   }
   return made

@@ -303,7 +303,7 @@ export class Run {
     const writes = [...commit.writes, this.#endWrite({ kind: 'completed', result })]
     const checks = [...commit.checks, unchanged(this.#job), lease.check]
     const committing = port.commit({ ...commit, writes, checks }, options)
-    this.#writing = committing.catch(() => {}) // Only waited for: the caller below is told of it.
+    this.#writing = Promise.allSettled([committing])
     const outcome = await committing
     if (outcome.kind === 'committed') {
       this.#isCompleted = true
