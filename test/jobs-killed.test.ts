@@ -7,6 +7,7 @@ import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
+import { randomOf } from './crash/random.ts'
 import { effects, groupOf, openApp } from './job/app.ts'
 import { type History, judge } from './job/judge.ts'
 import { type Place, placeKinds } from './places.ts'
@@ -18,17 +19,6 @@ const seed = Number(process.env.UNDERPIN_SEED ?? Date.now() % 1_000_000)
 const kills = Math.min(100, Math.ceil(count / 50))
 const leaseMs = 700
 const processes = 2
-
-/** Numbers in [0, 1) that a seed repeats (mulberry32). */
-function randomOf(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
-}
 
 /** Who is killed when: together the processes are killed so many times, then they may finish. */
 interface Killing {

@@ -4,6 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { beforeEach, describe, expect, it } from 'vitest'
 import type { Domain } from '../src/index.ts'
+import { randomOf } from './crash/random.ts'
 import { placeKinds } from './places.ts'
 import { append } from './proof.ts'
 
@@ -29,17 +30,6 @@ function overlaps(writes: readonly Wrote[]): number {
     highest = Math.max(highest, token)
   }
   return count
-}
-
-/** A generator of numbers in [0, 1) that a seed repeats (mulberry32). */
-function randomOf(from: number): () => number {
-  let state = from
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
-  }
 }
 
 /** Several processes that take one lock in turn, and what is done to them. */

@@ -4,6 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Domain } from '../src/index.ts'
+import { randomOf } from './crash/random.ts'
 import { type Place, placeKinds } from './places.ts'
 import { askAll, type Reply } from './process/asking.ts'
 import { append } from './proof.ts'
@@ -73,15 +74,6 @@ function judge(effects: readonly number[], replies: readonly Reply[]) {
     firsts.add(operation)
   }
   return wrong
-}
-
-/** Numbers in [0, 1) that a seed repeats (a linear congruential generator). */
-function randomOf(from: number): () => number {
-  let state = BigInt(from)
-  return () => {
-    state = (state * 6_364_136_223_846_793_005n + 1_442_695_040_888_963_407n) % 2n ** 64n
-    return Number(state >> 33n) / 2 ** 31
-  }
 }
 
 describe.each(placeKinds)(

@@ -1,10 +1,7 @@
-/** Random numbers that a seed repeats (mulberry32): numbers in [0, 1). */
+import { Random } from '../../src/testing/random.ts'
+
+/** Random numbers in [0, 1) that a seed repeats. */
 export function randomOf(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
+  const random = new Random(seed)
+  return () => random.next()
 }

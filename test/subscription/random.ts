@@ -1,16 +1,9 @@
-/** Numbers that look random and can be had again from their seed (mulberry32). */
-export class Random {
-  #state: number
+import { Random as Numbers } from '../../src/testing/random.ts'
 
-  constructor(seed: number) {
-    this.#state = seed
-  }
-
+/** Random numbers that a seed repeats. */
+export class Random extends Numbers {
   /** A whole number from 0 on, below a limit. */
   below(limit: number): number {
-    this.#state = (this.#state + 0x6d2b79f5) | 0
-    let t = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return Math.floor((((t ^ (t >>> 14)) >>> 0) / 4_294_967_296) * limit)
+    return this.upTo(limit - 1)
   }
 }
