@@ -1,17 +1,6 @@
 /** Folds: how a state is made of events. */
+import type { ProjectedEvent } from '../projection/definition.ts'
 import type { NewEvent } from '../shape.ts'
-
-/** What a step sees of an event: nothing that another place or another time would give it otherwise. */
-export type FoldedEvent<E extends NewEvent = NewEvent> = E extends NewEvent
-  ? {
-      readonly stream: string
-      readonly type: E['type']
-      readonly data: E['data']
-      readonly meta: Readonly<Record<string, unknown>> | undefined
-      /** Milliseconds since 1970, as the event was committed. */
-      readonly at: number
-    }
-  : never
 
 /**
  * A pure fold of events to a state that JSON can hold. Pure: the same events give the same state, on any machine, at any
@@ -25,5 +14,5 @@ export interface Fold<S, E extends NewEvent = NewEvent> {
   /** The state before the first event; each use begins with a copy. */
   readonly seed: S
   /** The state after an event. It may change and return the state that it is given. */
-  readonly step: (state: S, event: FoldedEvent<E>) => S
+  readonly step: (state: S, event: ProjectedEvent<E>) => S
 }

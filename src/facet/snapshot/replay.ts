@@ -3,8 +3,10 @@ import type { CallOptions } from '../../backend/backend.ts'
 import type { Event } from '../../model/event.ts'
 import type { Position } from '../../model/position.ts'
 import type { Port } from '../port.ts'
+import type { ProjectedEvent } from '../projection/definition.ts'
+import { toProjected } from '../projection/fold.ts'
 import type { NewEvent } from '../shape.ts'
-import type { Fold, FoldedEvent } from './fold.ts'
+import type { Fold } from './fold.ts'
 import type { Snapshot } from './snapshots.ts'
 
 /** Where a replay ends, if not at the stream's end. */
@@ -71,8 +73,8 @@ export class Replay<S, E extends NewEvent = NewEvent> {
       this.seq = event.seq
       this.position = event.position
       this.until = Math.max(this.until, event.at)
-      for (const { stream, type, data, meta, at } of port.events.decode(event))
-        this.state = this.#fold.step(this.state, { stream, type, data, meta, at } as FoldedEvent<E>)
+      for (const decoded of port.events.decode(event))
+        this.state = this.#fold.step(this.state, toProjected(decoded) as ProjectedEvent<E>)
     }
     return true
   }
