@@ -37,6 +37,7 @@ function expectClean(promise: string, trials: readonly Trial[], began: number): 
 function needStrace(context: TestContext): void {
   if (noStrace === undefined) return
   console.log(`${context.task.name}: skipped, ${noStrace}`)
+  // Reason: without strace nothing stops a process at a system call; .ci/run installs none, the machine may have it.
   context.skip(`strace cannot be used here: ${noStrace}`)
 }
 

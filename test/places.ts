@@ -49,7 +49,7 @@ function postgresPlace(): Place {
 
 export interface PlaceKind {
   readonly name: 'memory' | 'sqlite' | 'postgres'
-  /** Why it cannot be had on this machine: for `context.skip(condition, reason)`. */
+  /** Why it cannot be had on this machine; empty if it can. */
   readonly missing: string
   make(): Place
 }

@@ -1,6 +1,7 @@
 import pg from 'pg'
 import { describe, expect, it } from 'vitest'
 import { ArrayParameter } from '../src/backend/postgres/array.ts'
+import type { PgPool } from '../src/backend/postgres/driver.ts'
 import { postgres } from '../src/backend/postgres/postgres.ts'
 import { openStore } from '../src/index.ts'
 import { scratchForEach } from './server/scratch.ts'
@@ -36,6 +37,17 @@ async function delays(options: object, times: number): Promise<number[]> {
   await reading
   await Promise.all([writer.close(), reader.close()])
   return found.sort((a, b) => a - b)
+}
+
+/** A pool whose session for notifications is made by another class. */
+function listeningBy(pool: pg.Pool, Client: typeof pg.Client): PgPool {
+  const { options } = pool
+  const target = {
+    query: (config: object) => pool.query(config as never),
+    connect: (done: never) => pool.connect(done),
+    end: () => pool.end(),
+  }
+  return { ...target, options, Client } as never
 }
 
 describe('a commit on PostgreSQL', () => {
@@ -101,16 +113,9 @@ describe('a commit on PostgreSQL', () => {
         return query.apply(this, given).finally(() => running--) as never
       }
     }
-    const { options } = pool
-    const target = {
-      query: (config: object) => pool.query(config as never),
-      connect: (done: never) => pool.connect(done),
-      end: () => pool.end(),
-    }
-    const store = await openStore(
-      postgres({ ...target, options, Client: Counting } as never, { schema: scratch.schema }),
-      { domains: { app: {}, other: {} } },
-    )
+    const store = await openStore(postgres(listeningBy(pool, Counting), { schema: scratch.schema }), {
+      domains: { app: {}, other: {} },
+    })
     const watchers = [...Array(12).keys()].map((i) => store.domain(i % 2 === 0 ? 'app' : 'other').follow())
     const watching = watchers.map((watcher) => watcher.next())
     for (const domain of ['app', 'other'] as const)
@@ -131,18 +136,9 @@ describe('a commit on PostgreSQL', () => {
         throw new Error('no goodbye')
       }
     }
-    const { options } = pool
-    const target = {
-      query: (config: object) => pool.query(config as never),
-      connect: (done: never) => pool.connect(done),
-      end: () => pool.end(),
-    }
-    const store = await openStore(
-      postgres({ ...target, options, Client: Rude } as never, { schema: scratch.schema }),
-      {
-        domains,
-      },
-    )
+    const store = await openStore(postgres(listeningBy(pool, Rude), { schema: scratch.schema }), {
+      domains,
+    })
     const ending = new AbortController()
     const watching = store.domain('app').follow({ signal: ending.signal }).next()
     await store.domain('app').log.append('s', { type: 't', data: 1 })
