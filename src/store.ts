@@ -9,6 +9,7 @@ import { openInline } from './facet/projection/open-inline.ts'
 import { registers } from './facet/projection/register.ts'
 import { checkName } from './model/key.ts'
 import { limits as commonLimits, type Limits } from './model/limit.ts'
+import { endsOf, Move, type MoveOptions } from './move/move.ts'
 import { openBackend } from './open.ts'
 import { Route } from './route.ts'
 import { batch } from './wrapper/batch.ts'
@@ -111,6 +112,14 @@ export class Store<D extends Domains> {
     throw new UnderpinError('invalid', `The store was opened without the domain ${JSON.stringify(name)}`, {
       hint: `Name it: openStore(…, { domains: { ${JSON.stringify(name)}: {} } }).`,
     })
+  }
+
+  /**
+   * The move of a domain to another of the store's backends: to begin one, or to go on with one that any process began.
+   * `invalid` if a backend has not that name, or no other one holds the domain.
+   */
+  async move(domain: keyof D & string, options: MoveOptions): Promise<Move> {
+    return new Move(domain, await endsOf(domain, this.#backends, options), this.#clock)
   }
 
   /** Opens one more domain. Called for each by {@link openStore}. */

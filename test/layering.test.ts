@@ -42,6 +42,7 @@ const laws: readonly { layer: RegExp; may: RegExp }[] = [
     layer: /^testing\//,
     may: /^(testing\/|facet\/|model\/|backend\/(backend|memory)\.ts$|wrapper\/forward\.ts$|error\.ts$|clock\.ts$)/,
   },
+  { layer: /^move\//, may: /^(move\/|model\/|backend\/backend\.ts$|error\.ts$|clock\.ts$)/ },
   { layer: /^http\//, may: /^(http\/|index\.ts$)/ },
   { layer: /^facet\//, may: /^(facet\/|model\/|error\.ts$|clock\.ts$)/ },
 ]

@@ -1,4 +1,5 @@
-/** All collections that facets keep their state in. Each facet declares its own when it is first used. */
+/** All collections that facets, and moves, keep their state in. Each declares its own when it is first used. */
+import { movesCollection, plainCollection } from '../model/collection.ts'
 import { exportCollections } from './export/record.ts'
 import { jobCollections } from './job/record.ts'
 import { lockCollections } from './lock/lock.ts'
@@ -18,4 +19,5 @@ export const ownCollections: OwnCollections = {
   ...checkpointCollections,
   ...parkedCollections,
   ...projectionCollections,
+  [movesCollection]: plainCollection,
 }

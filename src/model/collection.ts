@@ -29,6 +29,8 @@ export const plainCollection: CollectionDefinition = Object.freeze({ fields: {},
 export const definitionsCollection = '$collections'
 /** Holds the record of each commit that the caller gave an id. Every domain has it from the start. */
 export const commitsCollection = '$commits'
+/** Holds the record of the move that a domain is in, and of those that ended; declared when the first is started. */
+export const movesCollection = '$moves'
 export const systemCollections: readonly string[] = [definitionsCollection, commitsCollection]
 
 /** Whether a collection is Underpin's own: the two above, and those that facets declare when they are first used. */
