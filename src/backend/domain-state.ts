@@ -29,6 +29,7 @@ import {
 import type { Position } from '../model/position.ts'
 import { type Below, streamsWithoutStart, truncationsCollection } from '../model/truncation.ts'
 import { decodeValue } from '../model/value.ts'
+import { noteVerified } from '../model/verified.ts'
 import type { Found } from './backend.ts'
 import { Ordered } from './ordered.ts'
 import { declaredIn, type Plan } from './plan.ts'
@@ -142,7 +143,12 @@ export class DomainState implements View {
     }
     const isEnd = position >= this.#feed.length
     const next = isEnd ? this.head : (items.at(-1)?.position ?? position)
-    return { items, next, truncations: this.#truncationsOf(items, next), ...this.#served() }
+    return {
+      items: noteVerified(items),
+      next,
+      truncations: this.#truncationsOf(items, next),
+      ...this.#served(),
+    }
   }
 
   /** Those behind a part of the feed, of the streams in it. */

@@ -212,7 +212,7 @@ export const feedLaws: readonly Law[] = [
   },
   {
     law: 14,
-    name: 'a follower refuses a page of another epoch, a page it has, and an authority refuses every page',
+    name: 'a follower refuses a page of another epoch, a page it has, one that leaves something out, and an authority every page',
     async run(t) {
       await t.create()
       await t.commit([append('a')])
@@ -228,6 +228,10 @@ export const feedLaws: readonly Law[] = [
       await failsWith('fenced', () => t.backend.apply(copy, 2, page))
       await t.backend.apply(copy, 1, page)
       await failsWith('invalid', () => t.backend.apply(copy, 1, page))
+      await t.commit([append('b'), append('c'), append('d')])
+      const behind = await t.backend.changes(t.domain, 2, 10)
+      await failsWith('fenced', () => t.backend.apply(copy, 1, { ...behind, after: 2 }))
+      await t.backend.apply(copy, 1, { ...(await t.backend.changes(t.domain, 1, 10)), after: 1 })
     },
   },
   {

@@ -21,6 +21,8 @@ export interface Page<T, Next> extends Served {
 
 /** A part of the feed. */
 export interface FeedPart extends Page<Change, Position> {
+  /** Where it was read from, if whoever hands it on says so: a follower refuses (`fenced`) what begins behind its head. */
+  readonly after?: Position
   /**
    * Truncations that stand behind this part in the feed, of streams that it has events of: they say why it lacks some.
    * A follower accepts no other gap.

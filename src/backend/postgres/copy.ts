@@ -3,7 +3,7 @@
  * kind (what pg calls a submittable), because a query of pg's own answers the server's wish for data with a failure.
  * https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
  */
-import { type Element, type ElementType, writeBigint, writeText } from './array.ts'
+import { writeBigint, writeText } from './array.ts'
 
 /** What is needed of the driver's connection. */
 export interface CopyConnection {
@@ -13,23 +13,25 @@ export interface CopyConnection {
   sendCopyFail(message: string): void
 }
 
-/** Rows, as values one after another, into a table's columns. */
-export interface CopyRows {
+/** Records, as rows of a table's columns. */
+export interface CopyRows<R> {
   /** Table and columns, as SQL. */
   readonly into: string
-  readonly types: readonly ElementType[]
-  readonly values: readonly Element[]
+  readonly columns: number
+  readonly records: Iterable<R>
+  /** Writes the values of a record's row, in the order of the columns. */
+  write(row: RowWriter, record: R): void
 }
 
-export class CopyIn {
+export class CopyIn<R> {
   /** What the driver calls when there is a failure; it also replaces it to give a query up. */
   callback: (error: unknown) => void
   /** Milliseconds without an answer, after which the driver gives up. */
   readonly query_timeout = 60_000
-  readonly #rows: CopyRows
+  readonly #rows: CopyRows<R>
   #error: unknown
 
-  constructor(rows: CopyRows, callback: (error: unknown) => void) {
+  constructor(rows: CopyRows<R>, callback: (error: unknown) => void) {
     this.#rows = rows
     this.callback = callback
   }
@@ -69,44 +71,55 @@ const signature = Buffer.from('PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0', 'latin1')
 const trailer = Buffer.from([0xff, 0xff])
 
 /** Each row: the number of its fields, then each with its length. */
-function* encode({ types, values }: CopyRows): Generator<Buffer> {
+function* encode<R>({ columns, records, write }: CopyRows<R>): Generator<Buffer> {
   yield signature
-  let chunk = Buffer.allocUnsafe(chunkBytes)
-  let at = 0
-  for (let first = 0; first < values.length; first += types.length) {
-    const size = sizeOf(types, values, first)
-    if (at + size > chunk.length) {
-      if (at > 0) yield chunk.subarray(0, at)
-      chunk = Buffer.allocUnsafe(Math.max(chunkBytes, size))
-      at = 0
-    }
-    at = writeRow(chunk, at, types, values, first)
+  const row = new RowWriter()
+  for (const record of records) {
+    row.begin(columns)
+    write(row, record)
+    if (row.isFull) yield row.take()
   }
-  if (at > 0) yield chunk.subarray(0, at)
+  yield row.take()
   yield trailer
 }
 
-/** At most: a character is up to three bytes of UTF-8 for each unit of its string. */
-function sizeOf(types: readonly ElementType[], values: readonly Element[], first: number): number {
-  let size = 2
-  for (let i = 0; i < types.length; i++) {
-    const value = values[first + i]
-    size += 4 + (typeof value === 'string' ? 3 * value.length : 8)
-  }
-  return size
-}
+/** Writes the fields of rows, one behind the other, into a chunk of bytes. */
+export class RowWriter {
+  #bytes = Buffer.allocUnsafe(2 * chunkBytes)
+  #at = 0
 
-function writeRow(
-  bytes: Buffer,
-  from: number,
-  types: readonly ElementType[],
-  values: readonly Element[],
-  first: number,
-): number {
-  let at = bytes.writeInt16BE(types.length, from)
-  for (let i = 0; i < types.length; i++) {
-    const value = values[first + i] as Element
-    at = types[i] === 'text' ? writeText(bytes, at, value) : writeBigint(bytes, at, value)
+  get isFull(): boolean {
+    return this.#at >= chunkBytes
   }
-  return at
+
+  begin(columns: number): void {
+    this.#room(2)
+    this.#at = this.#bytes.writeInt16BE(columns, this.#at)
+  }
+
+  text(value: string | null): void {
+    // A character is up to three bytes of UTF-8 for each unit of its string.
+    this.#room(4 + 3 * (value?.length ?? 0))
+    this.#at = writeText(this.#bytes, this.#at, value)
+  }
+
+  bigint(value: number | null): void {
+    this.#room(12)
+    this.#at = writeBigint(this.#bytes, this.#at, value)
+  }
+
+  /** What was written since the last time; it is the taker's own. */
+  take(): Buffer {
+    const taken = this.#bytes.subarray(0, this.#at)
+    this.#bytes = Buffer.allocUnsafe(2 * chunkBytes)
+    this.#at = 0
+    return taken
+  }
+
+  #room(bytes: number): void {
+    if (this.#at + bytes <= this.#bytes.length) return
+    const larger = Buffer.allocUnsafe(2 * (this.#at + bytes))
+    this.#bytes.copy(larger, 0, 0, this.#at)
+    this.#bytes = larger
+  }
 }

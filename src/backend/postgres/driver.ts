@@ -25,7 +25,7 @@ export interface How {
 /** Runs a statement; rows are arrays of column values, `bigint` columns numbers. */
 export type Query = (text: string, parameters?: readonly Parameter[], how?: How) => Promise<readonly Row[]>
 
-export type Copy = (rows: CopyRows) => Promise<void>
+export type Copy = <R>(rows: CopyRows<R>) => Promise<void>
 
 /** What a transaction has beside its statements. */
 export interface Session {

@@ -16,6 +16,7 @@ import {
 import type { Position } from '../../model/position.ts'
 import { truncationsCollection } from '../../model/truncation.ts'
 import type { JsonText } from '../../model/value.ts'
+import { noteVerified } from '../../model/verified.ts'
 import type { Found } from '../backend.ts'
 import { documentColumns, toDocument, toEvent, toNumber } from '../sql/record.ts'
 import { scanSql } from '../sql/scan.ts'
@@ -206,26 +207,63 @@ export async function readChanges(
   if (first.role === 'vacant') return { items: [], next: 0, ...vacant }
   if (first.catalog !== version) return undefined
   const { epoch, role, head } = first
-  const items = first.changes.slice(0, limit)
-  let rest = first.changes.slice(limit)
-  let isEnd = first.changes.length <= limit
+  // Rows that the page does not hold are not looked into: damage there is no concern of it.
+  const items = first.rows.slice(0, limit).map((row) => toChange(collections, row))
+  let rest: readonly Row[] = first.rows.slice(limit)
+  let isEnd = first.rows.length <= limit
   let { isTruncated } = first
   while (rest.length > 0) {
     const commit = items.at(-1)?.commit
-    const same = rest.filter((change) => change.commit === commit)
-    items.push(...same)
+    const same = rest.filter((row) => commitOf(row) === commit)
+    for (const row of same) items.push(toChange(collections, row))
     if (same.length < rest.length) break
     const more = await readAfter(run, tables, domain, collections, items.at(-1)?.position ?? after, limit + 1)
-    rest = more.changes
+    rest = more.rows
     isTruncated = more.isTruncated
     isEnd = rest.length === 0
   }
   const next = isEnd ? Math.max(head, items.at(-1)?.position ?? 0) : (items.at(-1)?.position ?? after)
   const truncations = isTruncated ? await truncationsOf(run, tables, domain, items, next) : []
-  return { items, next, truncations, epoch, role, head }
+  return { items: noteVerified(items), next, truncations, epoch, role, head }
 }
 
-/** All tables' rows have the columns of both kinds of record, the others null. */
+function commitOf([short]: Row): Position {
+  return Number((short as string).split(' ', 4)[3])
+}
+
+/** A row of the feed as the record that it is. A type may hold spaces, so it stands last. */
+function toChange(collections: readonly string[], [packed, name, meta, data]: Row): Change {
+  const short = packed as string
+  const parts = short.split(' ', 6)
+  const [source, position, at, commit, checksum, number] = parts as [
+    string,
+    string,
+    string,
+    string,
+    string,
+    string,
+  ]
+  if (source !== '-1') {
+    const expiresAt = number === '-' ? null : number
+    return toDocument(collections[Number(source)] as string, [
+      position,
+      name,
+      at,
+      commit,
+      expiresAt,
+      data,
+      checksum,
+    ])
+  }
+  const before = source.length + position.length + at.length + commit.length + checksum.length + number.length
+  const type = short.slice(before + parts.length)
+  return toEvent([position, name, number, type, at, commit, meta, data, checksum])
+}
+
+/**
+ * Rows of all tables, in order. The driver takes most of its time for each column of each row, so the short ones come as
+ * one text, and the fence as a row of its own, without a name.
+ */
 async function readAfter(
   run: Run,
   tables: Tables,
@@ -233,37 +271,28 @@ async function readAfter(
   collections: readonly string[],
   after: Position,
   count: number,
-): Promise<Served & { changes: Change[]; catalog: number; isTruncated: boolean }> {
+): Promise<Served & { rows: readonly Row[]; catalog: number; isTruncated: boolean }> {
   const events = `(SELECT -1 AS source, position, stream AS name, at, commit_position, data, checksum, seq AS number, type AS type, meta FROM ${tables.events(domain)} WHERE position > $2 ORDER BY position LIMIT $3)`
   const documents = collections.map(
     (name, i) =>
       `(SELECT ${i}, revision, id, at, commit_position, data, checksum, expires_at, NULL, NULL FROM ${tables.collection(domain, name)} WHERE revision > $2 ORDER BY revision LIMIT $3)`,
   )
-  const inner = `SELECT * FROM (${[events, ...documents].join(' UNION ALL ')}) u ORDER BY position LIMIT $3`
+  const short = `concat_ws(' ', source, position, at, commit_position, checksum, coalesce(number::text, '-'), type)`
+  const inner = `SELECT ${short}, name, meta, data FROM (${[events, ...documents].join(' UNION ALL ')}) u ORDER BY position LIMIT $3`
   // Of the same moment as the changes: where it finds nothing ahead, nothing that they lack was truncated.
   const isTruncated = collections.includes(truncationsCollection)
     ? `EXISTS (SELECT 1 FROM ${tables.collection(domain, truncationsCollection)} WHERE revision > $2)`
     : 'false'
-  const columns = `d.*, f.catalog, ${isTruncated} AS truncated`
-  const rows = await run(beside(tables, columns, inner, '$1', 'd.position'), [domain, after, count])
-  const changes = records(rows).map(
-    ([source, position, name, at, commit, data, checksum, number, type, meta]) =>
-      Number(source) === -1
-        ? toEvent([position, name, number, type, at, commit, meta, data, checksum])
-        : toDocument(collections[Number(source)] as string, [
-            position,
-            name,
-            at,
-            commit,
-            number,
-            data,
-            checksum,
-          ]),
-  )
+  const fence = `SELECT concat_ws(' ', epoch, role, head, catalog, ${isTruncated}) AS short, NULL AS name, NULL AS meta, NULL AS data FROM ${tables.fences} WHERE domain = $1`
+  const found = await run(`${fence} UNION ALL SELECT * FROM (${inner}) e`, [domain, after, count])
+  const rows = found.filter(([, name]) => name !== null)
+  const served = found.find(([, name]) => name === null)?.[0] as string | undefined
+  if (served === undefined) return { rows: [], catalog: 0, isTruncated: false, ...vacant }
+  const [, , , catalog, truncated] = served.split(' ')
   return {
-    changes,
-    catalog: Number(rows[0]?.at(-2) ?? 0),
-    isTruncated: rows[0]?.at(-1) === true,
-    ...servedOf(rows),
+    rows,
+    catalog: Number(catalog),
+    isTruncated: truncated?.startsWith('t') ?? false,
+    ...toServed(served),
   }
 }

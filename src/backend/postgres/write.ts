@@ -13,6 +13,7 @@ import { declaredIn, type Plan } from '../plan.ts'
 import { documentColumns, eventColumns, pushDocument, pushEvent } from '../sql/record.ts'
 import type { SqlValue } from '../sql/scan.ts'
 import { ArrayParameter, type ElementType, texts } from './array.ts'
+import type { RowWriter } from './copy.ts'
 import type { Copy, Database, Parameter, Query } from './driver.ts'
 import type { FenceRow } from './fence-row.ts'
 import type { Tables } from './table.ts'
@@ -132,20 +133,47 @@ export async function copyPlan(
 ): Promise<readonly Change[]> {
   const { events, documents } = sort(plan.changes)
   const left: Change[] = []
-  const values: SqlValue[] = []
-  for (const event of events) pushEvent(values, event)
   if (events.length > 0)
-    await copy({ into: `${tables.events(domain)} (${eventColumns})`, types: eventTypes, values })
+    await copy({ into: `${tables.events(domain)} (${eventColumns})`, ...eventRows, records: events })
   for (const [collection, changed] of documents) {
-    const fresh: SqlValue[] = []
+    const fresh: (Document | Tombstone)[] = []
     for (const [id, document] of changed) {
-      if (view.isNew(collection, id)) pushDocument(fresh, document)
+      if (view.isNew(collection, id)) fresh.push(document)
       else left.push(document)
     }
     const into = `${tables.collection(domain, collection)} (${documentColumns})`
-    if (fresh.length > 0) await copy({ into, types: documentTypes, values: fresh })
+    if (fresh.length > 0) await copy({ into, ...documentRows, records: fresh })
   }
   return left
+}
+
+const eventRows = {
+  columns: eventTypes.length,
+  write(row: RowWriter, { position, stream, seq, type, at, commit, meta, data, checksum }: Event): void {
+    row.bigint(position)
+    row.text(stream)
+    row.bigint(seq)
+    row.text(type)
+    row.bigint(at)
+    row.bigint(commit)
+    row.text(meta)
+    row.text(data)
+    row.text(checksum)
+  },
+}
+
+const documentRows = {
+  columns: documentTypes.length,
+  write(row: RowWriter, change: Document | Tombstone): void {
+    const isTombstone = change.kind === 'tombstone'
+    row.bigint(change.position)
+    row.text(change.id)
+    row.bigint(change.at)
+    row.bigint(change.commit)
+    row.bigint(isTombstone ? null : change.expiresAt)
+    row.text(isTombstone ? null : change.data)
+    row.text(change.checksum)
+  },
 }
 
 /** Takes rows that a plan will write again, or evicts, out of the way of unique indexes. Within the plan's transaction. */

@@ -1,6 +1,7 @@
 /** The feed of a domain: its events and each collection's documents, merged by position. */
 import type { Change } from '../../model/change.ts'
 import type { Position } from '../../model/position.ts'
+import { noteVerified } from '../../model/verified.ts'
 import { collectionTable, eventsTable } from '../sql/name.ts'
 import { documentColumns, eventColumns, toDocument, toEvent } from '../sql/record.ts'
 import type { Rows } from './view.ts'
@@ -28,8 +29,8 @@ export function readChanges(
     const merged = new Merge(rows, sources, from, limit)
     while (merged.commit !== undefined && (items.length < limit || merged.commit === items.at(-1)?.commit))
       items.push(merged.take())
-    if (merged.commit !== undefined) return { items, isEnd: false }
-    if (merged.isEnd) return { items, isEnd: true }
+    if (merged.commit !== undefined) return { items: noteVerified(items), isEnd: false }
+    if (merged.isEnd) return { items: noteVerified(items), isEnd: true }
   }
 }
 
