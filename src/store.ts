@@ -9,6 +9,7 @@ import { openInline } from './facet/projection/open-inline.ts'
 import { registers } from './facet/projection/register.ts'
 import { checkName } from './model/key.ts'
 import { limits as commonLimits, type Limits } from './model/limit.ts'
+import { type FollowOptions, follow } from './move/follow.ts'
 import { endsOf, Move, type MoveOptions } from './move/move.ts'
 import { openBackend } from './open.ts'
 import { Route } from './route.ts'
@@ -120,6 +121,15 @@ export class Store<D extends Domains> {
    */
   async move(domain: keyof D & string, options: MoveOptions): Promise<Move> {
     return new Move(domain, await endsOf(domain, this.#backends, options), this.#clock)
+  }
+
+  /**
+   * Keeps a copy of a domain on another of the store's backends: a replica, or a backup. A move that is never cut over,
+   * so `store.move(domain, { to })` shows it, tunes it and ends it. Resolves when the signal aborts or the copy is given
+   * up; failures of either store are waited out.
+   */
+  async follow(domain: keyof D & string, options: FollowOptions): Promise<void> {
+    await follow(await this.move(domain, { to: options.to }), options)
   }
 
   /** Opens one more domain. Called for each by {@link openStore}. */

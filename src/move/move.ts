@@ -9,7 +9,7 @@ import type { Fence } from '../model/fence.ts'
 import type { Position } from '../model/position.ts'
 import { cutover, giveUp, reopen, settle, start } from './cutover.ts'
 import { type Gate, gatesOf } from './gates.ts'
-import { type Gap, mirror, mirrorPage, type Progress } from './mirror.ts'
+import { Mover, type MoverOptions } from './mover.ts'
 import { type CutoverNote, changeRecord, endRecord, type MoveRecord, readRecord } from './record.ts'
 import { defaultSettings, type MoveSettings } from './settings.ts'
 import { look, lookFromLead, type Sides, type Stage, turned } from './sides.ts'
@@ -104,24 +104,26 @@ export class Move {
     )
   }
 
-  /** Copies until the signal aborts: the backfill, the mirror, and behind a cutover the reverse mirror. */
-  async run(options: {
-    readonly signal: AbortSignal
-    readonly onProgress?: (progress: Progress) => void
-  }): Promise<void> {
-    const { sides } = await lookFromLead(this.#sides)
-    await mirror(sides, options)
+  /**
+   * Copies until the signal aborts or the move is over: the backfill, the mirror, and behind a cutover the reverse mirror.
+   * Waits out what a store does not answer, and a gap. Any number of processes may: one copies, the others watch it.
+   */
+  run(options: Pick<MoverOptions, 'signal' | 'onProgress'>): Promise<void> {
+    return new Mover(this.#sides, options).run()
   }
 
-  /** Copies until the copy holds everything that was there when this was called. */
-  async catchUp(): Promise<void> {
+  /** Copies until the copy holds everything that was there when this was called. `gate` if a gap is in the way. */
+  async catchUp({
+    signal = new AbortController().signal,
+    onProgress,
+  }: Partial<Pick<MoverOptions, 'signal' | 'onProgress'>> = {}): Promise<void> {
     const { sides } = await lookFromLead(this.#sides)
-    const { head } = await sides.source.fence(this.domain)
-    for (;;) {
-      const { position, gap } = await mirrorPage(sides)
-      if (gap !== undefined) throw gapInTheWay(gap)
-      if (position >= head) return
-    }
+    const { head: until } = await sides.source.fence(this.domain)
+    await new Mover(this.#sides, { signal, until, ...(onProgress && { onProgress }) }).run()
+    if (signal.aborted)
+      throw new UnderpinError('aborted', `The copy of domain ${this.domain} was given up`, {
+        cause: signal.reason,
+      })
   }
 
   /** Stops movers in every process, until {@link resume}. Callers notice nothing. */
@@ -271,10 +273,4 @@ function end(backends: ReadonlyMap<string, Backend>, name: string) {
 
 function isOf({ incarnations: [a, b] }: MoveRecord, source: Fence, target: Fence): boolean {
   return a === source.incarnation && b === target.incarnation
-}
-
-function gapInTheWay(gap: Gap): UnderpinError {
-  return new UnderpinError('gate', `The target refuses position ${gap.position}: ${gap.message}`, {
-    details: { gap },
-  })
 }

@@ -90,6 +90,17 @@ export async function changeRecord(
   }
 }
 
+/** Notes what the copy does not take, or that it takes everything (again). */
+export async function noteGap(sides: Sides, gap: Gap | null): Promise<void> {
+  const at = sides.clock.now()
+  await changeRecord(sides, (record) => {
+    if (record === undefined) return undefined
+    if (gap === null) return { ...record, gap: null }
+    const since = record.gap?.position === gap.position ? record.gap.since : at
+    return { ...record, gap: { ...gap, since }, soundSince: null }
+  })
+}
+
 /** Puts the record of a move that ended aside. */
 export async function endRecord(sides: Sides): Promise<void> {
   for (let found = await find(sides); found !== undefined; found = await find(sides)) {

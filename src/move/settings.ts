@@ -30,7 +30,7 @@ export interface GateLimits {
 }
 
 export const defaultSettings: MoveSettings = {
-  pageItems: 5_000,
+  pageItems: 10_000,
   maxRate: null,
   maxDuty: 1,
   latencyFactor: 1.3,
