@@ -43,7 +43,7 @@ export async function runOnce(work: Work, peer: string, places: Places): Promise
 }
 
 /** One run in a process of its own, which is stopped if it takes far too long. */
-export function start(work: Work, peer: string, place: string, seconds = 120): Promise<Run | string> {
+export function start(work: Work, peer: string, place: string, seconds = 240): Promise<Run | string> {
   const args = ['--import', 'tsx', script, JSON.stringify(work), peer, place]
   const options = { timeout: seconds * 1_000, killSignal: 'SIGKILL', maxBuffer: 2 ** 26 } as const
   return new Promise((resolve) => {

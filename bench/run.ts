@@ -30,6 +30,8 @@ export type Work =
   | { readonly kind: 'get synchronously'; readonly count: number }
   | { readonly kind: 'enqueue'; readonly callers: number; readonly count: number }
   | { readonly kind: 'work off'; readonly count: number }
+  /** All records of one store into another. */
+  | { readonly kind: 'copy'; readonly count: number }
   | { readonly kind: 'apply'; readonly events: number; readonly documents: number }
 
 /** Several processes append for so many seconds, on one domain or spread over several. */
@@ -154,6 +156,10 @@ async function measure(work: Exclude<Work, Together>, peer: Peer): Promise<Run> 
         await workOff(work.count)
         return work.count
       })
+    }
+    case 'copy': {
+      const { copy } = required(peer, 'copy')
+      return timed(peer, await copy(work.count))
     }
     case 'apply': {
       const { follow } = required(peer, 'follow')

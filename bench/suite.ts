@@ -8,6 +8,7 @@ import { postgresCases } from './cases/postgres.ts'
 import { sqliteCases } from './cases/sqlite.ts'
 import { measureDelivery } from './delivery.ts'
 import { measureImport } from './import.ts'
+import { measureApplication, measureEta } from './move/application.ts'
 import { runPgbench } from './pgbench.ts'
 import type { Figure } from './report.ts'
 import { openServer } from './server.ts'
@@ -64,6 +65,14 @@ async function postgresSuite(isQuick: boolean): Promise<Suite | string> {
     others: {
       bloat: () => measureBloat(places, isQuick ? 20 : 300),
       delivery: () => measureDelivery('postgres', places, isQuick ? 500 : 2_000),
+      'move-app-p99': () =>
+        measureApplication(
+          places,
+          isQuick
+            ? { records: 200_000, seconds: 2, rounds: 2 }
+            : { records: 1_000_000, seconds: 5, rounds: 5 },
+        ),
+      'move-eta': () => measureEta(places, isQuick ? 200_000 : 1_000_000),
       pgbench: () => runPgbench(places, isQuick ? 2 : 6),
     },
     ...places,

@@ -1,5 +1,6 @@
 /** The cases on PostgreSQL. */
 import { type Case, rate } from '../case.ts'
+import { moveCases } from './move-copy.ts'
 
 const group = 'pg, group commit by hand'
 const inServer = 'plpgsql function, group commit by hand'
@@ -13,7 +14,14 @@ const graphile = 'graphile-worker'
 /** All cases; quick ones store a quarter. */
 export function postgresCases(isQuick: boolean): readonly Case[] {
   const scale = isQuick ? 0.25 : 1
-  return [...appends(scale), ...together(scale), ...reads(scale), ...documents(scale), ...jobs(scale)]
+  return [
+    ...appends(scale),
+    ...together(scale),
+    ...reads(scale),
+    ...documents(scale),
+    ...jobs(scale),
+    ...moveCases(scale),
+  ]
 }
 
 function appends(scale: number): Case[] {

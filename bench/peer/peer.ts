@@ -20,6 +20,8 @@ export interface Peer {
   fold?(count: number): Promise<() => void>
   /** Makes an empty copy that takes a feed, page by page. */
   follow?(): Promise<(page: FeedPage) => Promise<unknown>>
+  /** Fills a source with so many records; what it gives copies them all into another store, and counts them. */
+  copy?(count: number): Promise<() => Promise<number>>
   put?(id: string, value: unknown): Promise<unknown>
   get?(id: string): Promise<unknown>
   /** Takes a lock, does nothing, gives it back. */

@@ -47,7 +47,8 @@ function thingLine(change: Change): string {
   return line([id, position, at, commit, expiresAt, data, checksum])
 }
 
-function line(values: readonly (string | number | null)[]): string {
+/** A row as COPY reads it in text. */
+export function line(values: readonly (string | number | null)[]): string {
   return `${values.map((value) => (value === null ? '\\N' : escaped(String(value)))).join('\t')}\n`
 }
 

@@ -1,0 +1,155 @@
+/** What a backfill costs the application that goes on writing, and how well it tells when it will be over. */
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { setTimeout as pause } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { openStore } from 'underpin'
+import { Latencies } from '../latency.ts'
+import { describeMachine, type Figure } from '../report.ts'
+import type { Places } from '../suite.ts'
+import { domains, endsOf, fillSource } from './ends.ts'
+
+const child = fileURLToPath(new URL('child.ts', import.meta.url))
+
+export interface Size {
+  readonly records: number
+  /** Of each window in which latencies are taken. */
+  readonly seconds: number
+  readonly rounds: number
+}
+
+/**
+ * The p99 of the application's appends with the backfill at work in another process, and paused, in turns: what else
+ * happens on the machine meets both.
+ */
+export async function measureApplication(
+  places: Places,
+  { records, seconds, rounds }: Size,
+): Promise<Figure[]> {
+  const url = await places.make()
+  const { targets } = endsOf(url, 'to postgres')
+  await fillSource({ targets, url, file: '' }, records)
+  const app = await begin('app', targets)
+  const store = await openStore(targets, { domains })
+  const move = await store.move('bench', { to: 'to' })
+  const [alone, beside] = [new Latencies(), new Latencies()]
+  const ratios: number[] = []
+  await pause(2_000)
+  await window(app, seconds)
+  await move.start()
+  await move.pause()
+  const mover = await begin('mover', targets)
+  for (let round = 0; round < rounds; round++) {
+    const without = await window(app, seconds)
+    await move.resume()
+    await pause(1_500)
+    const before = (await move.status()).position
+    const besides = await window(app, seconds)
+    const { position, head } = await move.status()
+    await move.pause()
+    await pause(1_500)
+    // A window in which nothing was left to copy measures nothing.
+    if (head - position < 1_000) break
+    console.log(
+      `backfill beside the application: ${Math.round((position - before) / seconds)} positions/s, p99 ${p99(without).toFixed(2)} -> ${p99(besides).toFixed(2)} ms`,
+    )
+    alone.addAll(without.counts)
+    beside.addAll(besides.counts)
+    ratios.push(p99(besides) / p99(without))
+  }
+  for (const process of [app, mover]) process.kill('SIGKILL')
+  await store.close()
+  await places.remove(url)
+  const ratio = p99(beside) / p99(alone)
+  return [
+    {
+      on: 'postgres',
+      id: 'move-app-p99',
+      title: 'p99 of the application’s appends (SQLite) while another process backfills into PostgreSQL',
+      value: ratio,
+      unit: '× of that without',
+      latency: beside.latency,
+      peers: { 'without the backfill': { value: p99(alone), ratio, note: 'ms', latency: alone.latency } },
+      goal: 'at most 1.3 ×',
+      met: ratio <= 1.3,
+      spread: [Math.min(...ratios), Math.max(...ratios)],
+      machine: describeMachine(),
+    },
+  ]
+}
+
+async function begin(what: 'app' | 'mover', targets: object): Promise<ChildProcess> {
+  const started = fork(child, [what, JSON.stringify(targets)], { execArgv: ['--import', 'tsx'] })
+  await once(started, 'message')
+  return started
+}
+
+async function window(app: ChildProcess, seconds: number): Promise<Latencies> {
+  app.send('forget')
+  await pause(seconds * 1_000)
+  app.send('tell')
+  const [counts] = await once(app, 'message')
+  const latencies = new Latencies()
+  latencies.addAll(counts as (number | null)[])
+  return latencies
+}
+
+function p99({ latency }: Latencies): number {
+  return latency?.p99 ?? Number.NaN
+}
+
+/** How far the time that was left, as it was told after the first quarter, was from the time that it took. */
+export async function measureEta(places: Places, records: number): Promise<Figure[]> {
+  const url = await places.make()
+  const { targets } = endsOf(url, 'to postgres')
+  await fillSource({ targets, url, file: '' }, records)
+  const store = await openStore(targets, { domains })
+  await supersede(store.domain('bench'), records / 20)
+  const move = await store.move('bench', { to: 'to' })
+  await move.start()
+  let told:
+    | { readonly at: number; readonly ms: number; readonly lowMs: number; readonly highMs: number }
+    | undefined
+  let all = 0
+  await move.catchUp({
+    onProgress({ records, recordsLeft, eta }) {
+      all ||= records + recordsLeft
+      if (told === undefined && eta !== undefined && records >= all / 4)
+        told = { at: performance.now(), ...eta }
+    },
+  })
+  const took = performance.now() - (told?.at ?? Number.NaN)
+  await store.close()
+  await places.remove(url)
+  const error = Math.abs((told?.ms ?? Number.NaN) / took - 1)
+  const note = `told ${told?.ms.toFixed(0)} ms (${told?.lowMs.toFixed(0)} to ${told?.highMs.toFixed(0)}), took ${took.toFixed(0)} ms`
+  return [
+    {
+      on: 'postgres',
+      id: 'move-eta',
+      title: 'error of the time left that a backfill tells after its first quarter',
+      value: 100 * error,
+      unit: '%',
+      peers: {},
+      goal: 'at most 15 %',
+      met: error <= 0.15,
+      spread: [100 * error, 100 * error],
+      note,
+      machine: describeMachine(),
+    },
+  ]
+}
+
+/** Large documents behind all others, most of them in states that are superseded: positions are no measure here. */
+async function supersede(
+  bench: {
+    transaction(work: (t: { put(c: 'things', id: string, value: never): void }) => void): Promise<unknown>
+  },
+  count: number,
+): Promise<void> {
+  for (let round = 0; round < 4; round++)
+    for (let from = 0; from < count; from += 500)
+      await bench.transaction((t) => {
+        for (let n = from; n < from + 500; n++) t.put('things', `large-${n}`, 'x'.repeat(1_000) as never)
+      })
+}
