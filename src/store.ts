@@ -9,7 +9,9 @@ import { openInline } from './facet/projection/open-inline.ts'
 import { registers } from './facet/projection/register.ts'
 import { checkName } from './model/key.ts'
 import { limits as commonLimits, type Limits } from './model/limit.ts'
-import { endsOf, Move, type MoveOptions } from './move/move.ts'
+import { endsOf, type MoveOptions } from './move/ends.ts'
+import { Move } from './move/move.ts'
+import { Moves } from './move/moves.ts'
 import { openBackend } from './open.ts'
 import { Route } from './route.ts'
 import { batch } from './wrapper/batch.ts'
@@ -119,7 +121,12 @@ export class Store<D extends Domains> {
    * `invalid` if a backend has not that name, or no other one holds the domain.
    */
   async move(domain: keyof D & string, options: MoveOptions): Promise<Move> {
-    return new Move(domain, await endsOf(domain, this.#backends, options), this.#clock)
+    return new Move(domain, await endsOf(domain, this.#backends, options, this.#clock), this.#clock)
+  }
+
+  /** The moves of several domains to one backend, driven together. */
+  async moves(domains: readonly (keyof D & string)[], options: MoveOptions): Promise<Moves> {
+    return new Moves(await Promise.all(domains.map((domain) => this.move(domain, options))))
   }
 
   /** Opens one more domain. Called for each by {@link openStore}. */
