@@ -8,6 +8,7 @@ import type { DocumentKey } from './model/document.ts'
 import type { Fence } from './model/fence.ts'
 import type { Query, Range, Served } from './model/page.ts'
 import type { Position } from './model/position.ts'
+import { noHooks, type RouteHooks } from './move/hooks.ts'
 
 export interface Authority {
   readonly backend: Backend
@@ -16,6 +17,7 @@ export interface Authority {
 
 export abstract class AuthorityReads {
   abstract readonly domain: string
+  protected readonly hooks: RouteHooks = noHooks
 
   /** Makes a call of who holds authority; looks again when the call is refused as `fenced`. */
   protected abstract withAuthority<R>(
@@ -24,15 +26,21 @@ export abstract class AuthorityReads {
   ): Promise<R>
 
   read(stream: string, range: Range, options?: CallOptions) {
-    return this.#served(options, (backend) => backend.read(this.domain, stream, range, options))
+    const page = this.#served(options, (backend) => backend.read(this.domain, stream, range, options))
+    this.hooks.onRead?.({ kind: 'read', stream, range }, page)
+    return page
   }
 
   get(keys: readonly DocumentKey[], options?: CallOptions): Promise<Found> {
-    return this.#served(options, (backend) => backend.get(this.domain, keys, options))
+    const found = this.#served(options, (backend) => backend.get(this.domain, keys, options))
+    this.hooks.onRead?.({ kind: 'get', keys }, found)
+    return found
   }
 
   scan(query: Query, options?: CallOptions) {
-    return this.#served(options, (backend) => backend.scan(this.domain, query, options))
+    const page = this.#served(options, (backend) => backend.scan(this.domain, query, options))
+    this.hooks.onRead?.({ kind: 'scan', query }, page)
+    return page
   }
 
   changes(after: Position, limit: number, options?: CallOptions) {

@@ -21,6 +21,7 @@ import type { Limits } from './model/limit.ts'
 import type { Cursor, Page } from './model/page.ts'
 import type { Position } from './model/position.ts'
 import { decodeValue, encodeValue } from './model/value.ts'
+import { noHooks, type RouteHooks } from './move/hooks.ts'
 import { WithinRoute } from './within-route.ts'
 
 export interface RouteOptions {
@@ -29,6 +30,8 @@ export interface RouteOptions {
   readonly deadlineMs: number
   /** How events are written and read; as they are, if left out. */
   readonly events?: EventCodec
+  /** Who attends to moves of the domain; nobody, if left out. */
+  readonly hooks?: RouteHooks
 }
 
 export class Route extends AuthorityReads implements Port {
@@ -37,6 +40,7 @@ export class Route extends AuthorityReads implements Port {
   readonly clock: Clock
   readonly limits: Limits
   readonly deadlineMs: number
+  protected override readonly hooks: RouteHooks
   readonly #candidates: readonly Backend[]
   readonly #collections = new Map<string, DeclaredCollection>()
   readonly #ensuring = new Map<OwnCollections, Promise<void>>()
@@ -44,12 +48,13 @@ export class Route extends AuthorityReads implements Port {
 
   constructor(domain: string, candidates: readonly Backend[], options: RouteOptions) {
     super()
-    const { clock, limits, deadlineMs, events = plainEvents } = options
+    const { clock, limits, deadlineMs, events = plainEvents, hooks = noHooks } = options
     this.domain = domain
     this.events = events
     this.clock = clock
     this.limits = limits
     this.deadlineMs = deadlineMs
+    this.hooks = hooks
     this.#candidates = candidates
   }
 
@@ -143,18 +148,24 @@ export class Route extends AuthorityReads implements Port {
 
   async commit(commit: Commit, options?: CallOptions): Promise<Outcome> {
     const authority = this.#authority
+    const since = this.hooks.onWaited === undefined ? undefined : this.clock.monotonic()
     if (authority !== undefined) {
       try {
         const [outcome] = await authority.backend.commit(this.domain, authority.epoch, [commit], options)
+        if (this.hooks.onCommitted !== undefined)
+          await this.hooks.onCommitted(outcome as Outcome, options?.signal)
         return outcome as Outcome
       } catch (error) {
         if (!isUnderpinError(error, 'fenced')) throw error
         if (this.#authority === authority) this.#authority = undefined
       }
     }
-    const [outcome] = await this.withAuthority(options, ({ backend, epoch }) =>
-      backend.commit(this.domain, epoch, [commit], options),
+    const [outcome] = await this.withAuthority(
+      options,
+      ({ backend, epoch }) => backend.commit(this.domain, epoch, [commit], options),
+      authority === undefined ? undefined : since,
     )
+    await this.hooks.onCommitted?.(outcome as Outcome, options?.signal)
     return outcome as Outcome
   }
 
@@ -173,12 +184,15 @@ export class Route extends AuthorityReads implements Port {
   protected async withAuthority<R>(
     options: CallOptions | undefined,
     call: (authority: Authority) => Promise<R>,
+    refusedSince?: number,
   ): Promise<R> {
-    const since = this.clock.monotonic()
-    for (;;) {
+    const since = refusedSince ?? this.clock.monotonic()
+    for (let wasRefused = refusedSince !== undefined; ; wasRefused = true) {
       const authority = this.#authority ?? (await this.#find(options))
       try {
-        return await call(authority)
+        const result = await call(authority)
+        if (wasRefused) this.hooks.onWaited?.(this.clock.monotonic() - since, authority.epoch)
+        return result
       } catch (error) {
         if (!isUnderpinError(error, 'fenced') || this.clock.monotonic() - since > this.deadlineMs) throw error
         if (this.#authority === authority) this.#authority = undefined
