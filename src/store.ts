@@ -1,6 +1,6 @@
 /** The store: what an application opens. Composes the wrappers once, creates domains, hands them out. */
 import type { Backend } from './backend/backend.ts'
-import { type Clock, systemClock } from './clock.ts'
+import { type Clock, sleep, systemClock } from './clock.ts'
 import { UnderpinError } from './error.ts'
 import { type CollectionsOf, type DomainOptions, declare, type EventsOf } from './facet/definition.ts'
 import { Domain } from './facet/domain.ts'
@@ -9,9 +9,12 @@ import { openInline } from './facet/projection/open-inline.ts'
 import { registers } from './facet/projection/register.ts'
 import { checkName } from './model/key.ts'
 import { limits as commonLimits, type Limits } from './model/limit.ts'
+import { type Attendance, Attendant } from './move/attend.ts'
 import { endsOf, type MoveOptions } from './move/ends.ts'
+import type { RouteHooks } from './move/hooks.ts'
 import { Move } from './move/move.ts'
 import { Moves } from './move/moves.ts'
+import { Presence, type PresenceOptions } from './move/presence.ts'
 import { openBackend } from './open.ts'
 import { Route } from './route.ts'
 import { batch } from './wrapper/batch.ts'
@@ -35,9 +38,16 @@ export interface StoreOptions<D extends Domains> {
   readonly deadlineMs?: number
   /** Whether domains that no backend has are created; true if left out. */
   readonly create?: boolean
+  /** Milliseconds between two looks whether a domain is in a move, where it has several backends; 2,000 if left out. */
+  readonly attendEveryMs?: number
+  /** Says in every domain that this process uses it, so that a move knows who could not follow. Not if left out. */
+  readonly presence?: PresenceOptions
 }
 
 const defaultDeadlineMs = 10_000
+const defaultAttendEveryMs = 2_000
+/** Milliseconds that {@link Store.close} spends on what is left to say. */
+const goodbyeMs = 1_000
 
 /**
  * Opens a store: `await openStore('sqlite:./app.db', { domains: { orders: {} } })`. Creates domains that do not exist
@@ -63,7 +73,7 @@ export async function openStore<const D extends Domains>(
       await backend.open()
       backends.set(name, wrap(backend, standardWrappers(clock, deadlineMs)))
     }
-    const store = new Store<D>(backends, clock, deadlineMs)
+    const store = new Store<D>(backends, { ...options, clock, deadlineMs })
     for (const [name, domain] of Object.entries(options.domains))
       await store.add(name, domain, options.create ?? true)
     return store
@@ -72,6 +82,9 @@ export async function openStore<const D extends Domains>(
     throw error
   }
 }
+
+type Settings = Required<Pick<StoreOptions<Domains>, 'clock' | 'deadlineMs'>> &
+  Pick<StoreOptions<Domains>, 'attendEveryMs' | 'presence'>
 
 /** The part of the deadline in which calls are tried again: what fails then says that nothing was written, and is heard. */
 const retried = 0.9
@@ -90,16 +103,21 @@ export function standardWrappers(clock: Clock, deadlineMs: number): readonly Wra
 
 export class Store<D extends Domains> {
   readonly #backends: ReadonlyMap<string, Backend>
+  readonly #settings: Settings
   readonly #clock: Clock
-  readonly #deadlineMs: number
+  /** Names this store to other processes. */
+  readonly #process: string
   readonly #domains = new Map<string, Domain>()
+  readonly #attendants = new Map<string, Attendant>()
+  readonly #presences = new Map<string, Presence>()
   #closing: Promise<void> | undefined
 
   /** Use {@link openStore}. */
-  constructor(backends: ReadonlyMap<string, Backend>, clock: Clock, deadlineMs: number) {
+  constructor(backends: ReadonlyMap<string, Backend>, settings: Settings) {
     this.#backends = backends
-    this.#clock = clock
-    this.#deadlineMs = deadlineMs
+    this.#settings = settings
+    this.#clock = settings.clock
+    this.#process = settings.clock.id()
   }
 
   /** The backends by name, with the wrappers around them. */
@@ -139,11 +157,13 @@ export class Store<D extends Domains> {
         `Domain ${name} is placed on the backend ${JSON.stringify(options.backend)}, which is not among ${[...this.#backends.keys()].join(', ')}`,
       )
     const limits = tightest(candidates)
+    const hooks: RouteHooks = {}
     const route = new Route(name, candidates, {
       clock: this.#clock,
       limits,
-      deadlineMs: this.#deadlineMs,
+      deadlineMs: this.#settings.deadlineMs,
       events: options.events?.codec ?? plainEvents,
+      hooks,
     })
     if (mayCreate) await route.create(on)
     else if (!(await route.exists()))
@@ -156,14 +176,57 @@ export class Store<D extends Domains> {
     await route.declare(new Map(declared))
     const port = await openInline(route, options.projections?.inline ?? [], route.has(registers))
     this.#domains.set(name, new Domain(port))
+    if (candidates.length > 1) await this.#attend(name, candidates, hooks)
+    if (this.#settings.presence !== undefined) await this.#announce(name, route, this.#settings.presence)
   }
 
-  /** Ends the store: commits under way are finished, watchers end, calls afterwards fail with `closed`. Idempotent. */
+  /**
+   * How this process takes part in moves of a domain, as seen last. What fails there is tried again, and fails no call.
+   * Undefined of a domain that has only one backend.
+   */
+  attendance(domain: keyof D & string): Attendance | undefined {
+    return this.#attendants.get(domain)?.state
+  }
+
+  async #attend(domain: string, candidates: readonly Backend[], hooks: RouteHooks): Promise<void> {
+    const { clock, attendEveryMs: everyMs = defaultAttendEveryMs } = this.#settings
+    const attendant = new Attendant({ domain, candidates, hooks, clock, everyMs, process: this.#process })
+    this.#attendants.set(domain, attendant)
+    await attendant.begin()
+  }
+
+  async #announce(domain: string, route: Route, options: PresenceOptions): Promise<void> {
+    const presence = new Presence(route, this.#backends, { ...options, id: this.#process })
+    this.#presences.set(domain, presence)
+    await presence.begin()
+  }
+
+  /**
+   * Ends the store: commits under way are finished, watchers end, calls afterwards fail with `closed`. Idempotent. Before
+   * that a process that is present takes leave, and what was seen of a move is noted: at most a second.
+   */
   close(): Promise<void> {
-    this.#closing ??= Promise.all([...this.#backends.values()].map((backend) => backend.close())).then(
-      () => undefined,
-    )
+    this.#closing ??= this.#hasGoodbyes ? this.#sayGoodbye().then(() => this.#end()) : this.#end()
     return this.#closing
+  }
+
+  get #hasGoodbyes(): boolean {
+    return this.#presences.size > 0 || [...this.#attendants.values()].some(({ hasUntold }) => hasUntold)
+  }
+
+  async #sayGoodbye(): Promise<void> {
+    const over = new AbortController()
+    const presences = [...this.#presences.values()].map((presence) => presence.end(over.signal))
+    const attendants = [...this.#attendants.values()].map((attendant) => attendant.end())
+    const tooLong = sleep(this.#clock, goodbyeMs, over.signal)
+    await Promise.race([Promise.all([...presences, ...attendants]), tooLong])
+    over.abort()
+  }
+
+  async #end(): Promise<void> {
+    const attendants = [...this.#attendants.values()].map((attendant) => attendant.end())
+    await Promise.all([...this.#backends.values()].map((backend) => backend.close()))
+    await Promise.all(attendants)
   }
 
   [Symbol.asyncDispose](): Promise<void> {

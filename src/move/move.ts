@@ -13,6 +13,8 @@ import { type MovePlan, type PlanOptions, planMove } from './plan.ts'
 import { endRecord, isRecordOf, type MoveRecord, noteGap, noteMover } from './record.ts'
 import { type CutoverReport, readReports } from './report.ts'
 import { changeSettings, type SettingsChange } from './settings.ts'
+import { readShadow, type ShadowReport } from './shadow.ts'
+import { lookFromLead } from './sides.ts'
 import { see, seeBoth } from './sight.ts'
 import { lookEveryMs, type SoakOptions, watched } from './soak.ts'
 import { lookAt, type MoveStatus, type Moving } from './status.ts'
@@ -172,6 +174,19 @@ export class Move {
       if (failing.length === 0 && soakedMs >= forMs) return this.status(signal && { signal })
       await sleep(clock, everyMs, signal)
     }
+  }
+
+  /**
+   * What shadow reads of all processes found between the two copies. With `sample`, in [0, 1], the part of their reads
+   * that processes make on both sides from then on: they learn of it, and note what they found, every few seconds.
+   */
+  async shadow({
+    sample,
+    signal,
+  }: CallWith & { readonly sample?: number } = {}): Promise<ShadowReport & { readonly processes: number }> {
+    if (sample !== undefined) await this.set({ shadow: sample })
+    const { sides, view } = await lookFromLead(this.#moving.sides, signal && { signal })
+    return readShadow(sides, [view.source.incarnation, view.target.incarnation], signal && { signal })
   }
 
   /**
