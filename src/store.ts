@@ -46,8 +46,8 @@ export interface StoreOptions<D extends Domains> {
 
 const defaultDeadlineMs = 10_000
 const defaultAttendEveryMs = 2_000
-/** Milliseconds that {@link Store.close} spends on what is left to say. */
-const goodbyeMs = 1_000
+/** Milliseconds that opening and closing a store wait for what is not needed for it. */
+const courtesyMs = 1_000
 
 /**
  * Opens a store: `await openStore('sqlite:./app.db', { domains: { orders: {} } })`. Creates domains that do not exist
@@ -192,13 +192,13 @@ export class Store<D extends Domains> {
     const { clock, attendEveryMs: everyMs = defaultAttendEveryMs } = this.#settings
     const attendant = new Attendant({ domain, candidates, hooks, clock, everyMs, process: this.#process })
     this.#attendants.set(domain, attendant)
-    await attendant.begin()
+    await this.#atMost(attendant.begin())
   }
 
   async #announce(domain: string, route: Route, options: PresenceOptions): Promise<void> {
     const presence = new Presence(route, this.#backends, { ...options, id: this.#process })
     this.#presences.set(domain, presence)
-    await presence.begin()
+    await this.#atMost(presence.begin())
   }
 
   /**
@@ -218,8 +218,14 @@ export class Store<D extends Domains> {
     const over = new AbortController()
     const presences = [...this.#presences.values()].map((presence) => presence.end(over.signal))
     const attendants = [...this.#attendants.values()].map((attendant) => attendant.end())
-    const tooLong = sleep(this.#clock, goodbyeMs, over.signal)
-    await Promise.race([Promise.all([...presences, ...attendants]), tooLong])
+    await this.#atMost(Promise.all([...presences, ...attendants]))
+    over.abort()
+  }
+
+  /** Waits for what never rejects, and not for long: it goes on by itself. */
+  async #atMost(work: Promise<unknown>): Promise<void> {
+    const over = new AbortController()
+    await Promise.race([work, sleep(this.#clock, courtesyMs, over.signal)])
     over.abort()
   }
 

@@ -184,13 +184,14 @@ export class Attendant {
   /** Notes what shadow reads and waits have come to, if that has changed. */
   async #tell(): Promise<void> {
     const text = this.#text()
-    if (text === this.#noted.text) return
-    const { process } = this.#options
-    const about = { process, incarnations: this.#attended?.incarnations }
     const { shadow, await: waits } = this.state
+    // That nobody waits counts only while it is said.
+    if (text === this.#noted.text && !waits?.isDegraded) return
+    const { process, clock } = this.#options
+    const about = { process, at: clock.now(), incarnations: this.#attended?.incarnations }
     if (shadow !== undefined) await this.#note(`shadow-${process}`, { ...about, ...shadow })
     if (waits !== undefined) await this.#note(`await-${process}`, { ...about, ...waits })
-    this.#noted = { at: this.#options.clock.monotonic(), text }
+    this.#noted = { at: clock.monotonic(), text }
   }
 
   #text(): string {

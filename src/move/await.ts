@@ -6,11 +6,13 @@
  * acknowledged all the same, as it is durable at the source, and from then on nobody waits (`degraded`) until the
  * follower has caught up. That is what MySQL's semi-synchronous replication does at its timeout.
  */
+import type { CallOptions } from '../backend/backend.ts'
 import { sleep } from '../clock.ts'
 import type { Outcome } from '../model/commit.ts'
 import type { Fence } from '../model/fence.ts'
 import type { Position } from '../model/position.ts'
 import { Durations, type Histogram } from './histogram.ts'
+import { readEntries } from './ledger.ts'
 import { Round } from './round.ts'
 import { lookFromLead, type Sides } from './sides.ts'
 
@@ -30,9 +32,18 @@ export interface AwaitReport {
 }
 
 /** As noted under `await-<process>`. */
-export interface AwaitNote extends AwaitReport {
+interface AwaitNote extends AwaitReport {
+  readonly at: number
   readonly incarnations: readonly string[]
   readonly process: string
+}
+
+/** A process that acknowledges commits without waiting for the copy, though it was set to. */
+export interface DegradedProcess {
+  readonly process: string
+  /** How many commits it acknowledged so. */
+  readonly unawaited: number
+  readonly lastError: string | null
 }
 
 interface Waiter {
@@ -229,6 +240,23 @@ export class Awaiting {
     this.#isDegraded = false
     this.#lastError = null
   }
+}
+
+/** A note counts for so many milliseconds: a process that does not wait notes it more often. */
+const noteCountsForMs = 30_000
+
+/** The processes that said lately that they do not wait. */
+export async function readDegraded(
+  { domain, source, clock }: Pick<Sides, 'domain' | 'source' | 'clock'>,
+  incarnations: readonly string[],
+  options?: CallOptions,
+): Promise<readonly DegradedProcess[]> {
+  const notes = await readEntries<AwaitNote>({ domain, source }, 'await-', options)
+  return notes
+    .map(({ value }) => value)
+    .filter(({ isDegraded, at }) => isDegraded && clock.now() - at < noteCountsForMs)
+    .filter((note) => incarnations.every((each) => note.incarnations.includes(each)))
+    .map(({ process, unawaited, lastError }) => ({ process, unawaited, lastError }))
 }
 
 function messageOf(error: unknown): string {

@@ -3,14 +3,8 @@
  * its answer. Each process counts its own, and notes them when nobody waits any more, never in a caller's way.
  */
 import type { Clock } from '../clock.ts'
-import { Durations, type Histogram } from './histogram.ts'
-
-/** As noted under `callers-<epoch>-<process>`. */
-export interface CallersNote extends Histogram {
-  /** Under which the calls were served in the end: that of the cutover, or of the source that was opened again. */
-  readonly epoch: number
-  readonly process: string
-}
+import { Durations } from './histogram.ts'
+import type { CallersNote } from './report.ts'
 
 export interface CallerWaitsOptions {
   readonly clock: Clock
@@ -86,7 +80,7 @@ export class CallerWaits {
         // What came meanwhile is untold already, and begins to count anew.
         if (tried + 1 < tries && !this.#untold.has(epoch)) this.#untold.set(epoch, tried + 1)
       }
-      await write(`callers-${epoch}-${process}`, { epoch, process, ...durations.histogram }).catch(failed)
+      await write(`callers-${epoch}-${process}`, { epoch, ...durations.histogram }).catch(failed)
     }
     if (this.#untold.size > 0) this.#arm()
   }

@@ -35,11 +35,11 @@ export interface Gate {
   readonly canForce: boolean
 }
 
-/** A process that uses the domain, as it reports itself. */
-export interface Presence {
-  readonly process: string
-  /** The backends that its store has, by name. */
-  readonly backends: readonly string[]
+/** A process that uses the domain, as it reports itself (`presence.ts`). */
+export interface Reported {
+  readonly name: string
+  /** It reaches the copy that the next cutover goes to. */
+  readonly canFollow: boolean
 }
 
 export interface Facts {
@@ -55,7 +55,7 @@ export interface Facts {
   readonly mover: MoverNote | undefined
   readonly latency: Latency | undefined
   /** Empty if no process reports itself. */
-  readonly processes: readonly Presence[]
+  readonly processes: readonly Reported[]
   readonly now: number
 }
 
@@ -148,14 +148,14 @@ function latency({ latency }: Facts, limits: GateLimits): Gate {
 
 function processes({ processes, target }: Facts): Gate {
   if (processes.length === 0) return gate('processes', true, 'no process reports itself', '')
-  const without = processes.filter(({ backends }) => !backends.includes(target))
-  const names = without.map(({ process }) => process).join(', ')
+  const without = processes.filter(({ canFollow }) => !canFollow)
+  const names = without.map(({ name }) => name).join(', ')
   return gate(
     'processes',
     without.length === 0,
     without.length === 0
-      ? `${processes.length} processes report, all of them know ${target}`
-      : `${without.length} of ${processes.length} processes do not know ${target}: ${names}`,
+      ? `${processes.length} processes report, all of them reach ${target}`
+      : `${without.length} of ${processes.length} processes do not reach ${target}: ${names}`,
     `Open their stores with the backend ${target}, or stop them.`,
   )
 }

@@ -2,8 +2,10 @@
 import type { Fence } from '../model/fence.ts'
 import type { Position } from '../model/position.ts'
 import { isAway } from './again.ts'
+import { type DegradedProcess, readDegraded } from './await.ts'
 import { explain } from './explain.ts'
-import { type Gate, gatesOf } from './gates.ts'
+import { type Gate, gatesOf, type Reported } from './gates.ts'
+import { presentProcesses, processesWithout } from './presence.ts'
 import { isRecordOf, type MoveRecord, type MoverNote, readMover, readRecord } from './record.ts'
 import { defaultSettings } from './settings.ts'
 import type { Sides, Stage } from './sides.ts'
@@ -63,6 +65,8 @@ export interface MoveStatus {
   readonly record: MoveRecord | undefined
   /** What movers reported last. */
   readonly mover: MoverNote | undefined
+  /** Processes whose commits were to wait for the copy (`mirror: 'await'`), and do not, because it does not keep up. */
+  readonly degraded: readonly DegradedProcess[]
   readonly latency: Latency | undefined
   readonly gates: readonly Gate[]
   /** No gate is in the way of a cutover. */
@@ -93,25 +97,36 @@ export async function lookAt(
   signal?: AbortSignal,
 ): Promise<{ readonly status: MoveStatus; readonly sight: Sight }> {
   const sight = await see(moving.sides, signal)
-  const { record, mover } = await readNoted(sight, signal)
-  return { sight, status: statusOf(moving, sight, record, mover) }
+  return { sight, status: statusOf(moving, sight, await readNoted(sight, signal)) }
+}
+
+/** What processes noted of the move, and of themselves. */
+interface Noted {
+  readonly record: MoveRecord | undefined
+  readonly mover: MoverNote | undefined
+  readonly processes: readonly Reported[]
+  readonly degraded: readonly DegradedProcess[]
 }
 
 /** What is noted, as the leading side has it, or, if that does not answer, the other one. */
-async function readNoted(
-  sight: Sight,
-  signal: AbortSignal | undefined,
-): Promise<{ readonly record: MoveRecord | undefined; readonly mover: MoverNote | undefined }> {
+async function readNoted(sight: Sight, signal: AbortSignal | undefined): Promise<Noted> {
   const { sides, source, target } = sight
   const options = signal && { signal }
-  const none = { record: undefined, mover: undefined }
+  const none = { record: undefined, mover: undefined, processes: [], degraded: [] }
   const fence = source ?? target
   if (fence === undefined || fence.role === 'vacant') return none
-  const from = { domain: sides.domain, source: source === undefined ? sides.target : sides.source }
+  const { domain, clock } = sides
+  const from = { domain, clock, source: source === undefined ? sides.target : sides.source }
   try {
     const record = await readRecord(from, options)
     if (record === undefined || !isRecordOf(record, source, target)) return none
-    return { record, mover: await readMover(from, options) }
+    const present = await presentProcesses(from, options)
+    const without = target === undefined ? [] : processesWithout(present, target.incarnation)
+    return {
+      ...{ record, mover: await readMover(from, options) },
+      processes: present.map((process) => ({ name: process.name, canFollow: !without.includes(process) })),
+      degraded: await readDegraded(from, record.incarnations, options),
+    }
   } catch (error) {
     // It answered a moment ago: what the fences say is told all the same.
     if (isAway(error)) return none
@@ -122,8 +137,7 @@ async function readNoted(
 function statusOf(
   { domain, from, to, sides: { clock } }: Moving,
   sight: Sight,
-  record: MoveRecord | undefined,
-  mover: MoverNote | undefined,
+  { record, mover, processes, degraded }: Noted,
 ): MoveStatus {
   const { isTurned, source, target, stage, latency } = sight
   const [lead, other] = isTurned ? [to, from] : [from, to]
@@ -141,7 +155,7 @@ function statusOf(
       record,
       mover,
       latency,
-      processes: [],
+      processes,
       now: clock.now(),
     },
     (record?.settings ?? defaultSettings).gates,
@@ -149,7 +163,7 @@ function statusOf(
   const known = { domain, lead, other, phase, isTurned, source, target, record, gates }
   return {
     ...{ domain, from, to, phase, authority: authorityOf(sight, lead, other) },
-    ...{ position, head, record, mover, latency, gates },
+    ...{ position, head, record, mover, degraded, latency, gates },
     fences: { ...(source && { [lead]: source }), ...(target && { [other]: target }) },
     unreachable: sight.unreachable.map(({ side, message }) => ({
       backend: side === 'source' ? lead : other,

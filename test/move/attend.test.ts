@@ -8,9 +8,9 @@ import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Backend } from '../../src/backend/backend.ts'
 import { openStore } from '../../src/index.ts'
-import type { CallersNote } from '../../src/move/callers.ts'
 import { histogramBoundsMs, percentileOf } from '../../src/move/histogram.ts'
 import { readEntries } from '../../src/move/ledger.ts'
+import type { CallersNote } from '../../src/move/report.ts'
 import { placeKinds } from '../places.ts'
 import { openTwo, type TwoPlaces } from './two-places.ts'
 
@@ -26,7 +26,7 @@ describe.each(placeKinds)('attending to moves, memory to $name', ({ make, missin
   })
   afterEach(() => two?.store.close())
 
-  const health = () => two.store.health().app.attendance
+  const health = () => two.store.attendance('app')
   const append = (n: number) => two.store.domain('app').log.append(`s${n % 4}`, { type: 'T', data: n })
 
   it('sees a move begin and end', async () => {
@@ -104,7 +104,7 @@ describe.each(placeKinds)('attending to moves, memory to $name', ({ make, missin
 describe('a store', () => {
   it('with one backend looks at nothing', async () => {
     await using store = await openStore('memory:', { domains })
-    expect(store.health()).toEqual({ app: { attendance: undefined, presenceError: undefined } })
+    expect(store.attendance('app')).toBeUndefined()
   })
 
   it('that is in a move keeps no process alive', async () => {

@@ -31,7 +31,7 @@ describe.each(pairs)('shadow reads, $name', ({ a, b, missing }) => {
   })
   afterEach(() => two?.store.close())
 
-  const report = () => two.store.health().app.attendance?.shadow
+  const report = () => two.store.attendance('app')?.shadow
   const attended = () => expect.poll(report, { timeout: 5_000 }).toBeDefined()
   const found = (counts: Counts) =>
     expect.poll(() => report()?.counts, { timeout: 5_000, interval: 5 }).toMatchObject(counts)
@@ -142,9 +142,9 @@ describe.each(pairs)('shadow reads, $name', ({ a, b, missing }) => {
       const other = await openStore({ a: old, b: next }, { domains, attendEveryMs: 10 })
       const theirs = await other.move('app', { from: 'a', to: 'b' })
       await theirs.shadow({ sample: 1 })
-      await expect.poll(() => other.health().app.attendance?.shadow).toBeDefined()
+      await expect.poll(() => other.attendance('app')?.shadow).toBeDefined()
       await other.domain('app').documents('things').get('t2')
-      await expect.poll(() => other.health().app.attendance?.shadow?.counts.equal).toBe(1)
+      await expect.poll(() => other.attendance('app')?.shadow?.counts.equal).toBe(1)
       // What was found and not noted yet is noted at the end.
       await other.close()
     }
