@@ -1,23 +1,26 @@
 /** Steps that are taken again, by looking again, until they are done; and waits that end by themselves. */
-import type { Clock } from '../clock.ts'
+import { type Clock, sleep } from '../clock.ts'
 import { isUnderpinError, UnderpinError } from '../error.ts'
 
-/** Unknown outcomes and refusals in a row before the error stands: each has waited for a deadline of its own. */
-const tries = 5
+/** Unknown outcomes and refusals before the error stands: about two seconds of waits, and the deadlines of the calls. */
+const tries = 8
+const shortestWaitMs = 10
 
 /**
  * Repeats a step until it gives something. Each time it begins by looking, so a step whose outcome is unknown, or that
  * was refused because authority had changed, is simply taken again.
  */
 export async function untilDone<T extends NonNullable<unknown>>(
+  clock: Clock,
   step: () => Promise<T | undefined>,
 ): Promise<T> {
-  for (let left = tries; ; ) {
+  for (let failures = 0; ; ) {
     try {
       const result = await step()
       if (result !== undefined) return result
     } catch (error) {
-      if (!isPassing(error) || left-- <= 0) throw error
+      if (!isPassing(error) || failures >= tries) throw error
+      await sleep(clock, shortestWaitMs * 2 ** failures++)
     }
   }
 }

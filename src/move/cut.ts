@@ -1,14 +1,15 @@
 /** A cutover as an operator asks for it, in either direction: gates, hold, the note before the seal, the report after. */
 import { sleep } from '../clock.ts'
-import { UnderpinError } from '../error.ts'
-import { isAway } from './again.ts'
-import { cutover, gapInTheWay, settle } from './cutover.ts'
-import { type Gate, gatesInTheWay } from './gates.ts'
+import { isUnderpinError, UnderpinError } from '../error.ts'
+import { isAway, untilDone } from './again.ts'
+import { type Cutover, cutover, gapInTheWay, settle } from './cutover.ts'
+import { gatesInTheWay } from './gates.ts'
 import { mirrorPage } from './mirror.ts'
 import { predictPause } from './plan.ts'
 import {
   type CutoverAttempt,
   changeRecord,
+  isRecordOf,
   type MoveRecord,
   newRecord,
   noteMover,
@@ -16,9 +17,9 @@ import {
 } from './record.ts'
 import { amendReport, type CutoverReport, readReports } from './report.ts'
 import { defaultSettings } from './settings.ts'
-import { type Sides, turned } from './sides.ts'
-import { type Sight, seeBoth } from './sight.ts'
-import { lookAt, type Moving } from './status.ts'
+import type { Sides } from './sides.ts'
+import { type FullSight, requireBoth, type Sight, seeBoth } from './sight.ts'
+import { lookAt, type MoveStatus, type Moving } from './status.ts'
 
 export interface CutOptions {
   /** Who asks for it: a name for the report. */
@@ -35,28 +36,48 @@ export interface CutOptions {
 
 /** Takes authority to one of the two ends, unless it is there; goes on with what was broken off. */
 export async function cut(moving: Moving, goal: 'to' | 'from', options: CutOptions): Promise<CutoverReport> {
-  const before = await seeBoth(moving.sides, options.signal)
-  await settle(moving.sides)
-  const sight = await seeBoth(moving.sides, options.signal)
-  if (isAt(sight, goal)) {
-    const wasOpening = before.stage === 'decided' || before.stage === 'turning'
-    if (wasOpening)
-      return reportOf(moving, before.source?.role === 'handed-off' ? before.source.epoch : undefined)
-    throw refusal(moving, `is on ${moving[goal]} already`, 'underpin move status tells where it stands.')
-  }
-  // One that was begun goes on: its gates held when it was.
-  if (sight.stage === 'sealed') return carryOut(moving, sight.sides, options, undefined)
-  await checkGates(moving, options, options.hold === true)
-  if (options.hold) {
-    await holdUntilGo(moving, sight.sides, options.signal)
-    if (isAt(await seeBoth(moving.sides, options.signal), goal)) return reportOf(moving, undefined)
-  }
-  const attempt = await noteAttempt(moving, sight.sides, options)
-  return carryOut(moving, sight.sides, options, attempt)
+  let isFirst = true
+  let isHeld = options.hold === true
+  const ready = await untilDone(moving.sides.clock, async () => {
+    const before = await seeBoth(moving.sides, options.signal)
+    await settle(moving.sides)
+    const { status, sight: seen } = await lookAt(moving, options.signal)
+    const sight = requireBoth(seen)
+    if (isAt(sight, goal)) {
+      const wasOpening = before.stage === 'decided' || before.stage === 'turning'
+      // One that was asked for meanwhile by somebody else is as good.
+      if (!isFirst || wasOpening) return { epoch: wasOpening ? before.source.epoch : undefined }
+      throw refusal(moving, `is on ${moving[goal]} already`, 'underpin move status tells where it stands.')
+    }
+    isFirst = false
+    // One that was begun goes on: its gates held when it was.
+    if (sight.stage === 'sealed') return { sides: sidesTo(moving, goal, sight), attempt: undefined }
+    checkGates(status, options.force ?? false, isHeld)
+    if (isHeld) {
+      await holdUntilGo(moving, sight, options.signal)
+      isHeld = false
+      return undefined
+    }
+    return { sides: sight.sides, attempt: await noteAttempt(moving, sight, status, options) }
+  })
+  return 'sides' in ready
+    ? carryOut(moving, ready.sides, options, ready.attempt)
+    : reportOf(moving, ready.epoch)
 }
 
+/** Whether one of the two ends accepts commits, and is not about to hand off. */
 function isAt({ isTurned, stage }: Sight, goal: 'to' | 'from'): boolean {
   return stage !== 'sealed' && isTurned === (goal === 'to')
+}
+
+/** The sides of a cutover that was begun, which must go where this one shall. */
+function sidesTo(moving: Moving, goal: 'to' | 'from', { sides, isTurned }: Sight): Sides {
+  if (isTurned !== (goal === 'to')) return sides
+  throw refusal(
+    moving,
+    `is sealed on ${moving[goal]} for a cutover away from it`,
+    'Reopen it: that gives the cutover up.',
+  )
 }
 
 async function carryOut(
@@ -66,18 +87,21 @@ async function carryOut(
   attempt: CutoverAttempt | undefined,
 ): Promise<CutoverReport> {
   const settings = (await readRecord(sides))?.settings ?? defaultSettings
-  const budget = {
-    maxPauseMs: maxPauseMs ?? attempt?.maxPauseMs ?? settings.maxPauseMs,
-    ...(signal && { signal }),
-  }
+  const budgetMs = maxPauseMs ?? attempt?.maxPauseMs ?? settings.maxPauseMs
+  let done: Cutover
   try {
-    const { epoch, pauseMs, drained } = await cutover(sides, budget)
-    await amendReport(turned(sides), epoch, { pauseMs, drained })
-    return await reportOf(moving, epoch)
+    done = await cutover(sides, { maxPauseMs: budgetMs, ...(signal && { signal }) })
   } catch (error) {
     await noteGivenUp(sides, error)
     throw error
   }
+  const { epoch, pauseMs, drained } = done
+  await untilDone(sides.clock, async () => {
+    const { sides: led } = await seeBoth(moving.sides)
+    await amendReport(led, epoch, { pauseMs, drained })
+    return true
+  })
+  return reportOf(moving, epoch)
 }
 
 /** The report of an epoch; without one, the last. */
@@ -94,24 +118,14 @@ async function reportOf(moving: Moving, epoch: number | undefined): Promise<Cuto
 }
 
 /** Refuses with `gate` and the whole list, unless all hold, or those that do not may be overridden. */
-async function checkGates(
-  moving: Moving,
-  { force = false, signal }: CutOptions,
-  exceptHeld = false,
-): Promise<readonly Gate[]> {
-  const { status } = await lookAt(moving, signal)
-  const inTheWay = gatesInTheWay(status.gates, force).filter(
-    ({ name }) => !(exceptHeld && name === 'not-held'),
-  )
-  if (inTheWay.length === 0) return status.gates
-  throw new UnderpinError(
-    'gate',
-    `Domain ${moving.domain} cannot be cut over now: ${inTheWay.map(({ name, found }) => `${name} (${found})`).join('; ')}`,
-    {
-      hint: inTheWay.map(({ clears }) => clears).join(' '),
-      details: { domain: moving.domain, gates: status.gates, inTheWay: inTheWay.map(({ name }) => name) },
-    },
-  )
+function checkGates({ domain, gates }: MoveStatus, isForced: boolean, mayBeHeld: boolean): void {
+  const inTheWay = gatesInTheWay(gates, isForced).filter(({ name }) => !(mayBeHeld && name === 'not-held'))
+  if (inTheWay.length === 0) return
+  const found = inTheWay.map(({ name, found }) => `${name} (${found})`).join('; ')
+  throw new UnderpinError('gate', `Domain ${domain} cannot be cut over now: ${found}`, {
+    hint: inTheWay.map(({ clears }) => clears).join(' '),
+    details: { domain, gates, inTheWay: inTheWay.map(({ name }) => name) },
+  })
 }
 
 /** Milliseconds between two looks for a go. */
@@ -120,18 +134,30 @@ const lookForGoMs = 100
 const noteEveryMs = 5_000
 
 /** Mirrors until some process says go. `gate` if the hold was withdrawn. */
-async function holdUntilGo(moving: Moving, sides: Sides, signal: AbortSignal | undefined): Promise<void> {
+async function holdUntilGo(moving: Moving, sight: FullSight, signal: AbortSignal | undefined): Promise<void> {
+  const { goes } = await changeOwn(moving, sight, (record) => ({ ...record, isHeld: true }))
+  try {
+    await mirrorUntilGo(moving, sight.sides, goes, signal)
+  } catch (error) {
+    await quietly(changeOwn(moving, sight, (record) => ({ ...record, isHeld: false })))
+    throw error
+  }
+}
+
+async function mirrorUntilGo(
+  moving: Moving,
+  sides: Sides,
+  goes: number,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const { clock, domain } = sides
-  const held = await changeOwn(moving, sides, (record) => ({ ...record, isHeld: true }))
   for (let notedAt = Number.NEGATIVE_INFINITY; ; ) {
-    if (signal?.aborted) {
-      await changeOwn(moving, sides, (record) => ({ ...record, isHeld: false }))
+    if (signal?.aborted)
       throw new UnderpinError('aborted', `The cutover of ${domain} was given up while it was held`, {
         cause: signal.reason,
       })
-    }
     const record = await readRecord(sides)
-    if (record === undefined || record.goes > held.goes) return
+    if (record === undefined || record.goes > goes) return
     if (!record.isHeld) throw refusal(moving, 'is held no more: the hold was withdrawn', 'Hold it again.')
     const progress = record.isPaused ? undefined : await mirrorPage(sides)
     if (progress?.gap !== undefined) throw gapInTheWay(progress.gap)
@@ -144,55 +170,60 @@ async function holdUntilGo(moving: Moving, sides: Sides, signal: AbortSignal | u
 }
 
 /** Notes what is about to be done, before the seal: whoever finishes it knows what to report. */
-async function noteAttempt(moving: Moving, sides: Sides, options: CutOptions): Promise<CutoverAttempt> {
-  const { clock } = sides
-  const gates = await checkGates(moving, options)
-  const { status, sight } = await lookAt(moving, options.signal)
-  const settings = status.record?.settings ?? defaultSettings
+async function noteAttempt(
+  moving: Moving,
+  sight: FullSight,
+  { record, latency, gates }: MoveStatus,
+  options: CutOptions,
+): Promise<CutoverAttempt> {
+  const { clock } = sight.sides
   const [from, to] = sight.isTurned ? [moving.to, moving.from] : [moving.from, moving.to]
   const attempt: CutoverAttempt = {
     ...{ id: clock.id(), at: clock.now(), by: options.by ?? null, from, to },
-    maxPauseMs: options.maxPauseMs ?? settings.maxPauseMs,
-    predictedPauseMs: status.latency === undefined ? null : predictPause(status.latency, sides).ms,
+    maxPauseMs: options.maxPauseMs ?? (record?.settings ?? defaultSettings).maxPauseMs,
+    predictedPauseMs: latency === undefined ? null : predictPause(latency, sight.sides).ms,
     isForced: gates.some(({ holds }) => !holds),
-    gates,
-    givenUp: null,
+    ...{ gates, givenUp: null },
   }
-  await changeOwn(moving, sides, (record) => ({ ...record, attempt, isHeld: false }))
+  await changeOwn(moving, sight, (found) => ({ ...found, attempt, isHeld: false }))
   return attempt
 }
 
 /** Changes the record of this move, which is made if a start was killed before it noted one. */
 export async function changeOwn(
   moving: Moving,
-  sides: Sides,
+  { sides, isTurned, source, target }: FullSight,
   change: (record: MoveRecord) => MoveRecord,
 ): Promise<MoveRecord> {
-  const { source, target } = await seeBoth(moving.sides)
-  const isTurned = sides.source !== moving.sides.source
-  const incarnations = (isTurned ? [target, source] : [source, target]).map(({ incarnation }) => incarnation)
-  const own = (found: MoveRecord | undefined) =>
-    found !== undefined && incarnations.every((incarnation) => found.incarnations.includes(incarnation))
-      ? found
-      : newRecord(moving, incarnations as [string, string], sides.clock.now())
-  const changed = await changeRecord(sides, (found) => change(own(found)))
-  return changed ?? own(undefined)
+  const [a, b] = isTurned ? [target, source] : [source, target]
+  const fresh = newRecord(moving, [a.incarnation, b.incarnation], sides.clock.now())
+  const changed = await changeRecord(sides, (found) =>
+    change(found !== undefined && isRecordOf(found, a, b) ? found : fresh),
+  )
+  return changed ?? fresh
 }
 
-/** Keeps why it was given up, where that can be noted: the error says it in any case. */
-async function noteGivenUp(sides: Sides, error: unknown): Promise<void> {
+/** Keeps why the last cutover was given up: the error says it in any case. */
+export async function noteGivenUp(sides: Sides, error: unknown): Promise<void> {
   const why = error instanceof Error ? error.message : String(error)
   const found = error instanceof UnderpinError ? error.details.pauseMs : undefined
   const pauseMs = typeof found === 'number' ? found : 0
-  try {
-    const at = sides.clock.now()
-    await changeRecord(sides, (record) =>
+  const at = sides.clock.now()
+  await quietly(
+    changeRecord(sides, (record) =>
       record?.attempt
         ? { ...record, attempt: { ...record.attempt, givenUp: { at, why, pauseMs } } }
         : undefined,
-    )
-  } catch (second) {
-    if (!isAway(second) && !(second instanceof UnderpinError && second.code === 'fenced')) throw second
+    ),
+  )
+}
+
+/** A note that tells only what an error, or the fences, say as well: it may be left out where it cannot be made. */
+async function quietly(note: Promise<unknown>): Promise<void> {
+  try {
+    await note
+  } catch (error) {
+    if (!isAway(error) && !isUnderpinError(error, 'fenced')) throw error
   }
 }
 

@@ -30,7 +30,8 @@ import { look, lookFromLead, type Sides, stageOf, take, turned, turnedView } fro
  * copy that an earlier move left behind without a name is poisoned first.
  */
 export function start(sides: Sides): Promise<true> {
-  return untilDone(async () => {
+  const { clock } = sides
+  return untilDone(clock, async () => {
     // The source is read last: a poisoned copy is only thrown away for a source that is known not to need it.
     const view = await look(sides, undefined, 'source')
     const stage = stageOf(view)
@@ -41,7 +42,7 @@ export function start(sides: Sides): Promise<true> {
     } else if (stage === 'named') await take(sides, follow(view))
     else if (stage !== 'alone') return true
     else if (isLeftOver(view)) await take(sides, poison(view))
-    else await take(sides, prepare(view, sides.clock.id()))
+    else await take(sides, prepare(view, clock.id()))
     return undefined
   })
 }
@@ -90,11 +91,34 @@ export async function cutover(
     // Somebody else went on with it, and decided.
     decided = { sealed: await sides.source.fence(sides.domain), drained: 0 }
   }
-  await openDecided(sides)
-  const pauseMs = clock.monotonic() - since
-  await settle(sides)
   const { epoch, head } = decided.sealed
+  const pauseMs = await goForwards(sides, since)
   return { epoch, head, drained: decided.drained, pauseMs }
+}
+
+/** What is left behind the decision. Whoever looks goes on with it, if this one cannot. */
+async function goForwards(sides: Sides, since: number): Promise<number> {
+  const { clock, domain, target } = sides
+  let pauseMs: number | undefined
+  try {
+    await openDecided(sides)
+    pauseMs = clock.monotonic() - since
+    await settle(sides)
+    return pauseMs
+  } catch (cause) {
+    if (!isAway(cause)) throw cause
+    throw new UnderpinError(
+      'unavailable',
+      pauseMs === undefined
+        ? `The cutover of ${domain} was decided, but ${target.name} could not be opened`
+        : `${domain} is cut over and ${target.name} accepts commits, but the old side does not follow yet`,
+      {
+        hint: 'Nothing was lost, and it can only go forwards: any mover, or the same call again, goes on with it.',
+        details: { domain },
+        cause,
+      },
+    )
+  }
 }
 
 /** Reopens, and says so if that cannot be done: then the source stays sealed until somebody can. */
@@ -155,8 +179,9 @@ async function sealAndDecide(
   sides: Sides,
   signal: AbortSignal,
 ): Promise<{ readonly sealed: Fence; readonly drained: number }> {
+  const { clock } = sides
   let drained = 0
-  return untilDone(async () => {
+  return untilDone(clock, async () => {
     signal.throwIfAborted()
     const view = await look(sides, { signal })
     const stage = stageOf(view)
@@ -200,7 +225,7 @@ export function gapInTheWay(gap: { readonly position: Position; readonly message
  * false if it was decided by then, by whomever.
  */
 export function reopen({ domain, source, clock }: Sides): Promise<boolean> {
-  return untilDone(async () => {
+  return untilDone(clock, async () => {
     const seen = await source.fence(domain)
     if (seen.role !== 'sealed') return seen.role === 'authority'
     const sides = { domain, source, target: source, clock }
@@ -211,7 +236,8 @@ export function reopen({ domain, source, clock }: Sides): Promise<boolean> {
 
 /** Opens a target that was decided for. Nothing if it was opened by then. */
 function openDecided(sides: Sides): Promise<true> {
-  return untilDone(async () => {
+  const { clock } = sides
+  return untilDone(clock, async () => {
     const view = await look(sides)
     if (stageOf(view) !== 'decided') return true
     await take(sides, open(view))
@@ -225,7 +251,8 @@ function openDecided(sides: Sides): Promise<true> {
  * handed off.
  */
 export function settle(sides: Sides): Promise<true> {
-  return untilDone(async () => {
+  const { clock } = sides
+  return untilDone(clock, async () => {
     const { sides: led, view, stage } = await lookFromLead(sides)
     if (stage === 'decided') await take(led, open(view))
     else if (stage === 'stranded') await take(led, reclaim(view))
@@ -238,14 +265,16 @@ export function settle(sides: Sides): Promise<true> {
 }
 
 /**
- * Ends a move before its cutover, or (with the sides turned) its reverse mirror: names nobody, then poisons the copy. The
- * copy need not answer: one that is named no more can never open. True if it was poisoned, false if that is owed.
+ * Ends a move before its cutover, or (with the sides turned) its reverse mirror: names the copy no more, then poisons it.
+ * The copy need not answer: one that is named no more can never open. True if it was poisoned, false if that is owed.
+ * With `successor`, a source that names another copy goes on naming it.
  */
-export async function giveUp(sides: Sides): Promise<boolean> {
-  const { domain, source } = sides
-  await untilDone(async () => {
+export async function giveUp(sides: Sides, successor?: string): Promise<boolean> {
+  const { clock, domain, source } = sides
+  await untilDone(clock, async () => {
     const seen = await source.fence(domain)
     if (seen.role !== 'authority' || seen.successor === null) return true
+    if (successor !== undefined && seen.successor !== successor) return true
     await take(sides, cancel({ source: seen, target: vacantFence, last: 'source' }))
     return undefined
   })
@@ -255,7 +284,7 @@ export async function giveUp(sides: Sides): Promise<boolean> {
 /** Poisons a copy that is named no more. False if it does not answer. */
 async function poisonLeftOver(sides: Sides): Promise<boolean> {
   try {
-    return await untilDone(async () => {
+    return await untilDone(sides.clock, async () => {
       const view = await look(sides)
       if (!isLeftOver(view)) return true
       await take(sides, poison(view))

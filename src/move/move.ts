@@ -4,18 +4,19 @@
  */
 import { type Clock, sleep } from '../clock.ts'
 import { UnderpinError } from '../error.ts'
-import { type CutOptions, changeOwn, cut, refusal } from './cut.ts'
+import { untilDone } from './again.ts'
+import { type CutOptions, changeOwn, cut, noteGivenUp, refusal } from './cut.ts'
 import { gapInTheWay, giveUp, reopen, settle, start } from './cutover.ts'
 import type { MoveEnds } from './ends.ts'
 import { gatesInTheWay, soakedMsOf } from './gates.ts'
 import { type Gap, mirror, mirrorPage, type Progress } from './mirror.ts'
 import { type MovePlan, type PlanOptions, planMove } from './plan.ts'
-import { endRecord, isRecordOf, type MoveRecord, noteGap, noteMover } from './record.ts'
+import { endRecord, isRecordOf, type MoveRecord, noteGap, noteMover, readRecord } from './record.ts'
 import { type CutoverReport, readReports } from './report.ts'
-import { changeSettings, type SettingsChange } from './settings.ts'
+import { changeSettings, defaultSettings, type SettingsChange } from './settings.ts'
 import { readShadow, type ShadowReport } from './shadow.ts'
 import { lookFromLead } from './sides.ts'
-import { see, seeBoth } from './sight.ts'
+import { type Sight, see, seeBoth } from './sight.ts'
 import { lookEveryMs, type SoakOptions, watched } from './soak.ts'
 import { lookAt, type MoveStatus, type Moving } from './status.ts'
 import { type CompareOptions, type Comparison, compareSides } from './verify.ts'
@@ -74,12 +75,18 @@ export class Move {
 
   /** Makes the target a copy that follows, and notes the move. Goes on where an earlier start was broken off. */
   async start({ by, settings = {} }: StartOptions = {}): Promise<void> {
+    // Refused before anything is done.
+    changeSettings(defaultSettings, settings)
     await settle(this.#moving.sides)
-    const { isTurned } = await seeBoth(this.#moving.sides)
-    if (isTurned)
-      throw refusal(this, `is on ${this.to} already`, 'underpin move status tells where it stands.')
+    const { isTurned, stage } = await seeBoth(this.#moving.sides)
+    if (isTurned || stage === 'sealed')
+      throw refusal(
+        this,
+        isTurned ? `is on ${this.to} already` : `is being cut over to ${this.to}`,
+        'underpin move status tells where it stands.',
+      )
     await start(this.#moving.sides)
-    await changeOwn(this.#moving, this.#moving.sides, (record) => ({
+    await this.#change((record) => ({
       ...record,
       by: record.by ?? by ?? null,
       settings: changeSettings(record.settings, settings),
@@ -116,17 +123,17 @@ export class Move {
   }
 
   /** Stops movers in every process, until {@link resume}. Callers notice nothing. */
-  pause(): Promise<void> {
-    return this.#change((record) => ({ ...record, isPaused: true }))
+  async pause(): Promise<void> {
+    await this.#change((record) => ({ ...record, isPaused: true }))
   }
 
-  resume(): Promise<void> {
-    return this.#change((record) => ({ ...record, isPaused: false }))
+  async resume(): Promise<void> {
+    await this.#change((record) => ({ ...record, isPaused: false }))
   }
 
   /** Changes how movers work, in every process, while they work. `invalid` for what is no setting. */
-  set(settings: SettingsChange): Promise<void> {
-    return this.#change((record) => ({ ...record, settings: changeSettings(record.settings, settings) }))
+  async set(settings: SettingsChange): Promise<void> {
+    await this.#change((record) => ({ ...record, settings: changeSettings(record.settings, settings) }))
   }
 
   /** Compares both sides record by record, and notes how it ended. */
@@ -210,21 +217,22 @@ export class Move {
   }
 
   /** Gives up a cutover that nothing was decided of, whoever began it: the source accepts commits again. */
-  async reopen(): Promise<void> {
+  async reopen({ by }: By = {}): Promise<void> {
     const { sides, source } = await see(this.#moving.sides)
     if (source?.role !== 'sealed')
       throw refusal(this, 'is not sealed', 'underpin move status tells where it stands.')
     await reopen(sides)
+    await noteGivenUp(sides, `given up by ${by ?? 'somebody'}`)
   }
 
   /** Ends the move behind its cutover: the old side is of the past, and never opens again. It need not answer. */
-  async complete(_by: By = {}): Promise<Ending> {
-    return this.#end('complete')
+  complete({ by }: By = {}): Promise<Ending> {
+    return this.#end('complete', by)
   }
 
   /** Ends the move before its cutover, or behind a rollback: the copy never opens. It need not answer. */
-  async cancel(_by: By = {}): Promise<Ending> {
-    return this.#end('cancel')
+  cancel({ by }: By = {}): Promise<Ending> {
+    return this.#end('cancel', by)
   }
 
   /** A cutover and a rollback on live traffic. */
@@ -239,25 +247,23 @@ export class Move {
     return readReports(sides, signal && { signal })
   }
 
-  async #end(how: 'complete' | 'cancel'): Promise<Ending> {
+  async #end(how: 'complete' | 'cancel', by: string | undefined): Promise<Ending> {
     const { sides: given } = this.#moving
     if ((await see(given)).stage !== undefined) await settle(given)
-    const { sides, isTurned, source, target } = await see(given)
+    const sight = await see(given)
+    const { sides, isTurned, source, target } = sight
+    if (source === undefined) throw this.#cannotEnd('while who leads does not answer')
     if (isTurned !== (how === 'complete'))
       throw isTurned
         ? refusal(this, 'is cut over', 'Roll back first, or complete the move.')
         : refusal(this, 'is not cut over yet', 'Cut over, or cancel the move.')
-    if (source === undefined)
-      throw refusal(this, 'cannot be ended while who leads does not answer', 'Try again.')
-    if (source.role === 'handed-off')
-      throw refusal(
-        this,
-        'was decided for a copy that does not answer, and may open yet',
-        'Wait until it answers.',
-      )
+    if (source.role !== 'authority' && source.role !== 'sealed' && target === undefined)
+      throw this.#cannotEnd(`while ${isTurned ? this.from : this.to} does not answer: it may have authority`)
     if (source.role === 'sealed') await reopen(sides)
-    const isPoisoned = await giveUp(sides)
-    await endRecord(sides, (record) => isRecordOf(record, source, target))
+    const isPoisoned = await giveUp(sides, await this.#successor(sight))
+    const ended = { how, at: sides.clock.now(), by: by ?? null }
+    if (source.role === 'authority' || source.role === 'sealed')
+      await endRecord(sides, (record) => isRecordOf(record, source, target) && this.#isNamed(record), ended)
     const copy = isTurned ? this.from : this.to
     return {
       isPoisoned,
@@ -267,10 +273,35 @@ export class Move {
     }
   }
 
-  async #change(change: (record: MoveRecord) => MoveRecord): Promise<void> {
-    const { sides, stage } = await seeBoth(this.#moving.sides)
-    if (stage === 'alone') throw refusal(this, 'is in no move', 'Start one.')
-    await changeOwn(this.#moving, sides, change)
+  /** The incarnation of the copy that is given up: never that of a move to somewhere else. */
+  async #successor({ sides, source, target }: Sight): Promise<string | undefined> {
+    if (target !== undefined) return target.incarnation
+    const record = await readRecord(sides)
+    const named = source?.successor ?? ''
+    // Without a record nobody knows better than who asks.
+    if (record === undefined || (this.#isNamed(record) && record.incarnations.includes(named)))
+      return undefined
+    throw this.#cannotEnd('while the copy does not answer: the domain is in a move to somewhere else')
+  }
+
+  #isNamed({ from, to }: MoveRecord): boolean {
+    return from === this.from && to === this.to
+  }
+
+  #cannotEnd(why: string): UnderpinError {
+    return new UnderpinError('unavailable', `The move of ${this.domain} cannot be ended ${why}`, {
+      hint: 'Nothing was changed. Try again when it answers.',
+      details: { domain: this.domain },
+    })
+  }
+
+  #change(change: (record: MoveRecord) => MoveRecord): Promise<true> {
+    return untilDone<true>(this.#moving.sides.clock, async () => {
+      const sight = await seeBoth(this.#moving.sides)
+      if (sight.stage === 'alone') throw refusal(this, 'is in no move', 'Start one.')
+      await changeOwn(this.#moving, sight, change)
+      return true
+    })
   }
 }
 

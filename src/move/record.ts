@@ -68,6 +68,12 @@ export interface MoveRecord {
   readonly verified: VerifyNote | null
   /** The last cutover that was begun, in either direction. */
   readonly attempt: CutoverAttempt | null
+  /** How the move ended; null while it lasts. */
+  readonly ended: {
+    readonly how: 'complete' | 'cancel'
+    readonly at: number
+    readonly by: string | null
+  } | null
 }
 
 /** That somebody copies: noted by movers every few seconds. */
@@ -95,6 +101,7 @@ export function newRecord(
       watchedAt: null,
       verified: null,
       attempt: null,
+      ended: null,
     },
   }
 }
@@ -142,13 +149,17 @@ export async function changeRecord(
 }
 
 /** Puts the record of a move that ended aside; leaves that of another move alone. */
-export async function endRecord(sides: Sides, isEnded: (record: MoveRecord) => boolean): Promise<void> {
+export async function endRecord(
+  sides: Sides,
+  isEnded: (record: MoveRecord) => boolean,
+  ended: NonNullable<MoveRecord['ended']>,
+): Promise<void> {
   for (let left = tries; ; left--) {
     const found = await readEntry<MoveRecord>(sides, currentId)
     if (found === undefined || !isEnded(found.value)) return
     const gone = { id: currentId, value: null, expect: found.revision }
     try {
-      if (await writeEntries(sides, [...asideOf(found.value), gone])) return
+      if (await writeEntries(sides, [...asideOf({ ...found.value, ended }), gone])) return
     } catch (error) {
       if (!isUnderpinError(error, 'unknown') || left <= 0) throw error
     }

@@ -20,18 +20,21 @@ export interface Sight {
 
 /** Milliseconds after which a side counts as not answering. */
 const answerMs = 3_000
-/** Looks at each side, of which the fastest counts: what a round trip takes, and not what waited before it. */
-const looks = 3
+/** Looks at each side where their time matters, of which the fastest counts: the round trip, and not what waited before it. */
+export const timedLooks = 3
 
 /** Looks at both sides, without changing anything. Fails only if the signal aborts. */
-export async function see(given: Sides, signal?: AbortSignal): Promise<Sight> {
+export async function see(given: Sides, signal?: AbortSignal, times = 1): Promise<Sight> {
   // Together: one that does not answer is waited for once.
-  let [source, target] = await Promise.all([seeOne(given, 'source', signal), seeOne(given, 'target', signal)])
+  let [source, target] = await Promise.all([
+    seeOne(given, 'source', signal, times),
+    seeOne(given, 'target', signal, times),
+  ])
   // One look between two equal ones of the other side: then both were so at one moment.
   for (let isOneMoment = false; !isOneMoment && source.fence !== undefined && target.fence !== undefined; ) {
     const before = source.fence
-    target = { ...(await seeOne(given, 'target', signal, 1)), ms: target.ms }
-    source = { ...(await seeOne(given, 'source', signal, 1)), ms: source.ms }
+    target = { ...(await seeOne(given, 'target', signal)), ms: target.ms }
+    source = { ...(await seeOne(given, 'source', signal)), ms: source.ms }
     isOneMoment = source.fence === undefined || sameCopy(source.fence, before)
   }
   signal?.throwIfAborted()
@@ -73,7 +76,7 @@ async function seeOne(
   sides: Sides,
   side: 'source' | 'target',
   signal: AbortSignal | undefined,
-  times = looks,
+  times = 1,
 ): Promise<Look> {
   const { clock, domain } = sides
   try {
@@ -101,17 +104,22 @@ export interface FullSight extends Sight {
 
 /** Looks at both sides; `unavailable` if one does not answer. */
 export async function seeBoth(given: Sides, signal?: AbortSignal): Promise<FullSight> {
-  const sight = await see(given, signal)
+  return requireBoth(await see(given, signal))
+}
+
+/** What was seen, if both sides answered; else `unavailable`. */
+export function requireBoth(sight: Sight): FullSight {
+  const { domain } = sight.sides
   const { source, target, stage } = sight
   if (source !== undefined && target !== undefined && stage !== undefined)
     return { ...sight, source, target, stage }
   const messages = sight.unreachable.map(({ side, message }) => `${sight.sides[side].name}: ${message}`)
   throw new UnderpinError(
     'unavailable',
-    `Domain ${given.domain}: a side does not answer (${messages.join('; ')})`,
+    `Domain ${domain}: a side does not answer (${messages.join('; ')})`,
     {
       hint: 'underpin move status tells what can be done meanwhile.',
-      details: { domain: given.domain },
+      details: { domain },
     },
   )
 }

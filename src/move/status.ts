@@ -9,7 +9,7 @@ import { presentProcesses, processesWithout } from './presence.ts'
 import { isRecordOf, type MoveRecord, type MoverNote, readMover, readRecord } from './record.ts'
 import { defaultSettings } from './settings.ts'
 import type { Sides, Stage } from './sides.ts'
-import { type Sight, see } from './sight.ts'
+import { type Sight, see, timedLooks } from './sight.ts'
 
 /** The stage of the domain, named by which side leads. */
 export type Phase =
@@ -96,7 +96,7 @@ export async function lookAt(
   moving: Moving,
   signal?: AbortSignal,
 ): Promise<{ readonly status: MoveStatus; readonly sight: Sight }> {
-  const sight = await see(moving.sides, signal)
+  const sight = await see(moving.sides, signal, timedLooks)
   return { sight, status: statusOf(moving, sight, await readNoted(sight, signal)) }
 }
 
