@@ -21,9 +21,10 @@ import {
   reclaim,
   seal,
   turn,
+  type View,
 } from './protocol.ts'
 import { noteCutover } from './report.ts'
-import { look, lookFromLead, type Sides, stageOf, take, turned, turnedView } from './sides.ts'
+import { look, lookAtOnce, lookFromLead, type Sides, stageOf, take, turned, turnedView } from './sides.ts'
 
 /**
  * Makes the target an empty copy that the source names, so that it can be mirrored into; goes on where it was left. A
@@ -80,28 +81,34 @@ export async function cutover(
   { maxPauseMs = 2_000, signal }: CutoverOptions = {},
 ): Promise<Cutover> {
   const { clock } = sides
-  if (stageOf(await look(sides)) !== 'sealed') await catchUpNearly(sides, signal)
+  if (stageOf(await look(sides)) !== 'sealed') await catchUpNearly(sides, maxPauseMs, signal)
   const since = clock.monotonic()
-  let decided: { readonly sealed: Fence; readonly drained: number }
+  let decided: Decided
   try {
     decided = await within(clock, maxPauseMs, signal, (over) => sealAndDecide(sides, over))
   } catch (error) {
     const pauseMs = clock.monotonic() - since
     if (await reopenAfter(sides, error)) throw givenUp(sides, error, pauseMs, signal)
     // Somebody else went on with it, and decided.
-    decided = { sealed: await sides.source.fence(sides.domain), drained: 0 }
+    decided = { view: await look(sides), drained: 0 }
   }
-  const { epoch, head } = decided.sealed
-  const pauseMs = await goForwards(sides, since)
+  const { epoch, head } = decided.view.source
+  const pauseMs = await goForwards(sides, decided.view, since)
   return { epoch, head, drained: decided.drained, pauseMs }
 }
 
+/** Both sides as they were seen at the decision. */
+interface Decided {
+  readonly view: View
+  readonly drained: number
+}
+
 /** What is left behind the decision. Whoever looks goes on with it, if this one cannot. */
-async function goForwards(sides: Sides, since: number): Promise<number> {
+async function goForwards(sides: Sides, decided: View, since: number): Promise<number> {
   const { clock, domain, target } = sides
   let pauseMs: number | undefined
   try {
-    await openDecided(sides)
+    await openDecided(sides, decided)
     pauseMs = clock.monotonic() - since
     await settle(sides)
     return pauseMs
@@ -160,39 +167,59 @@ function givenUp(
   )
 }
 
-/** A tail of so many records is copied within the pause. */
-const shortTail = 100
-/** Pages after which a source that is written to faster than it is copied is sealed all the same: then it ends. */
-const mostPages = 1_000
+/** A tail that is copied in so many milliseconds is short enough for any pause. */
+const shortTailMs = 15
+/** Pages after which a tail that does not get shorter is as short as it gets. */
+const pagesInVain = 20
 
-/** Copies until little is left, before the seal. */
-async function catchUpNearly(sides: Sides, signal: AbortSignal | undefined): Promise<void> {
-  for (let pages = 0; pages < mostPages; pages++) {
-    const { records, position, head, gap } = await mirrorPage(sides, undefined, signal && { signal })
+/**
+ * Copies until little is left, before the seal. What was written while a page was copied is the next one, so that what a
+ * page takes is what the tail will take. Refuses if that would be too long: writers are faster than the copy.
+ */
+async function catchUpNearly(
+  sides: Sides,
+  maxPauseMs: number,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const { clock, domain } = sides
+  let [shortestMs, inVain] = [Number.POSITIVE_INFINITY, 0]
+  for (;;) {
+    const since = clock.monotonic()
+    const { position, head, gap } = await mirrorPage(sides, undefined, signal && { signal })
     if (gap !== undefined) throw gapInTheWay(gap)
-    if (records <= shortTail || position === head) return
+    if (position < head) continue
+    const tailMs = clock.monotonic() - since
+    inVain = tailMs < shortestMs ? 0 : inVain + 1
+    shortestMs = Math.min(shortestMs, tailMs)
+    if (tailMs <= shortTailMs || (inVain >= pagesInVain && tailMs <= maxPauseMs / 2)) return
+    if (inVain >= 3 * pagesInVain)
+      throw new UnderpinError(
+        'gate',
+        `Domain ${domain} is written to faster than it is copied: the last ${Math.round(tailMs)} ms of it would be copied in a pause of ${maxPauseMs} ms`,
+        {
+          hint: "Allow a longer pause, or set mirror: 'await', by which writers wait for the copy.",
+          details: { domain, tailMs },
+        },
+      )
   }
 }
 
-/** The part of a cutover that writers wait for and that can be undone. */
-async function sealAndDecide(
-  sides: Sides,
-  signal: AbortSignal,
-): Promise<{ readonly sealed: Fence; readonly drained: number }> {
-  const { clock } = sides
+/** The part of a cutover that writers wait for and that can be undone: as few round trips as can be. */
+async function sealAndDecide(sides: Sides, signal: AbortSignal): Promise<Decided> {
   let drained = 0
-  return untilDone(clock, async () => {
+  return untilDone(sides.clock, async () => {
     signal.throwIfAborted()
-    const view = await look(sides, { signal })
+    const view = await lookAtOnce(sides, { signal })
     const stage = stageOf(view)
     if (stage === 'mirroring') await take(sides, seal(view), { signal })
     if (stage === 'mirroring' || stage === 'sealed') drained += await drain(sides, signal)
-    const after = await look(sides, { signal })
+    const after = await lookAtOnce(sides, { signal })
     if (after.source.role === 'sealed') {
-      await take(sides, decide(after), { signal })
-      return undefined
+      const isDecided = await take(sides, decide(after), { signal })
+      const source = { ...after.source, role: 'handed-off' } as const
+      return isDecided ? { view: { ...after, source }, drained } : undefined
     }
-    if (after.source.role === 'handed-off') return { sealed: after.source, drained }
+    if (after.source.role === 'handed-off') return { view: after, drained }
     throw new UnderpinError('gate', 'somebody else gave it up, or went on with it', {
       details: { domain: sides.domain },
     })
@@ -234,13 +261,13 @@ export function reopen({ domain, source, clock }: Sides): Promise<boolean> {
   })
 }
 
-/** Opens a target that was decided for. Nothing if it was opened by then. */
-function openDecided(sides: Sides): Promise<true> {
-  const { clock } = sides
-  return untilDone(clock, async () => {
-    const view = await look(sides)
-    if (stageOf(view) !== 'decided') return true
-    await take(sides, open(view))
+/** Opens a target that was decided for, by what was seen then. Nothing if it was opened by now. */
+function openDecided(sides: Sides, seen: View): Promise<true> {
+  let view: View | undefined = seen
+  return untilDone(sides.clock, async () => {
+    const known = view ?? (await look(sides))
+    view = undefined
+    if (stageOf(known) !== 'decided' || (await take(sides, open(known)))) return true
     return undefined
   })
 }
