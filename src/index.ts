@@ -104,6 +104,7 @@ export {
   type TransactionOptions,
   type TransactionResult,
 } from './facet/transaction.ts'
+export type { BackendHealth, DomainHealth, HealthOptions, StoreHealth } from './health.ts'
 export type { Change } from './model/change.ts'
 export type { DocumentExpectation, FailedCheck, StreamExpectation } from './model/check.ts'
 export type { TableHandler } from './model/commit.ts'
@@ -130,6 +131,7 @@ export type { SoakOptions, SoakProgress } from './move/soak.ts'
 export type { Latency, MoveStatus, NextStep, Phase } from './move/status.ts'
 export type { CompareOptions, Comparison, Difference } from './move/verify.ts'
 export { openBackend } from './open.ts'
+export type { Flags, Placement } from './placement.ts'
 export { type Domains, openStore, Store, type StoreOptions, standardWrappers, type Target } from './store.ts'
 export { type Wrapper, wrap } from './wrapper/forward.ts'
 export type { CallRecord } from './wrapper/observe.ts'

@@ -7,15 +7,19 @@ import { Domain } from './facet/domain.ts'
 import { plainEvents } from './facet/event/codec.ts'
 import { openInline } from './facet/projection/open-inline.ts'
 import { registers } from './facet/projection/register.ts'
+import { domainHealth, type HealthOptions, type StoreHealth } from './health.ts'
 import { checkName } from './model/key.ts'
 import { limits as commonLimits, type Limits } from './model/limit.ts'
 import { type Attendance, Attendant } from './move/attend.ts'
+import { createDomain, hasDomain } from './move/create.ts'
 import { endsOf, type MoveOptions } from './move/ends.ts'
 import type { RouteHooks } from './move/hooks.ts'
 import { Move } from './move/move.ts'
 import { Moves } from './move/moves.ts'
 import { Presence, type PresenceOptions } from './move/presence.ts'
+import { rescue } from './move/rescue.ts'
 import { openBackend } from './open.ts'
+import { checkFlags, type Flags, type Placement, placementOf } from './placement.ts'
 import { Route } from './route.ts'
 import { batch } from './wrapper/batch.ts'
 import { deadline } from './wrapper/deadline.ts'
@@ -38,6 +42,12 @@ export interface StoreOptions<D extends Domains> {
   readonly deadlineMs?: number
   /** Whether domains that no backend has are created; true if left out. */
   readonly create?: boolean
+  /**
+   * Flags such as `process.env`, in which `ORDERS_STORE=postgres` says on which backend the domain `orders` is wanted (upper
+   * case, `_` for `-`), before what its configuration says. A domain that is new is created there; one that is elsewhere
+   * stays, and {@link Store.health} tells the difference. Nothing is read from the environment if left out.
+   */
+  readonly env?: Flags
   /** Milliseconds between two looks whether a domain is in a move, where it has several backends; 2,000 if left out. */
   readonly attendEveryMs?: number
   /** Says in every domain that this process uses it, so that a move knows who could not follow. Not if left out. */
@@ -65,17 +75,21 @@ export async function openStore<const D extends Domains>(
       'openStore needs the domains that are used: openStore(url, { domains: { orders: {} } })',
     )
   const { clock = systemClock, deadlineMs = defaultDeadlineMs } = options
-  for (const domain of Object.keys(options.domains)) checkName(domain, 'The domain', commonLimits)
+  const domains = Object.entries(options.domains)
+  for (const [name] of domains) checkName(name, 'The domain', commonLimits)
+  const entries = entriesOf(target)
+  const names = entries.map(([name]) => name)
+  for (const [name, { backend }] of domains) placementOf(name, backend, options.env, names)
+  checkFlags(Object.keys(options.domains), options.env)
   const backends = new Map<string, Backend>()
   try {
-    for (const [name, place] of entriesOf(target)) {
+    for (const [name, place] of entries) {
       const backend = typeof place === 'string' ? await openBackend(place) : place
       await backend.open()
       backends.set(name, wrap(backend, standardWrappers(clock, deadlineMs)))
     }
     const store = new Store<D>(backends, { ...options, clock, deadlineMs })
-    for (const [name, domain] of Object.entries(options.domains))
-      await store.add(name, domain, options.create ?? true)
+    for (const [name, domain] of domains) await store.add(name, domain, options.create ?? true)
     return store
   } catch (error) {
     await Promise.allSettled([...backends.values()].map((backend) => backend.close()))
@@ -84,7 +98,7 @@ export async function openStore<const D extends Domains>(
 }
 
 type Settings = Required<Pick<StoreOptions<Domains>, 'clock' | 'deadlineMs'>> &
-  Pick<StoreOptions<Domains>, 'attendEveryMs' | 'presence'>
+  Pick<StoreOptions<Domains>, 'attendEveryMs' | 'presence' | 'env'>
 
 /** The part of the deadline in which calls are tried again: what fails then says that nothing was written, and is heard. */
 const retried = 0.9
@@ -110,6 +124,7 @@ export class Store<D extends Domains> {
   readonly #domains = new Map<string, Domain>()
   readonly #attendants = new Map<string, Attendant>()
   readonly #presences = new Map<string, Presence>()
+  readonly #placements = new Map<string, Placement>()
   #closing: Promise<void> | undefined
 
   /** Use {@link openStore}. */
@@ -147,34 +162,44 @@ export class Store<D extends Domains> {
     return new Moves(await Promise.all(domains.map((domain) => this.move(domain, options))))
   }
 
+  /**
+   * Who holds each domain, where it is wanted, where a move of it stands, and which backends answer. Changes nothing; a
+   * backend that cannot be reached is told of and fails nothing.
+   */
+  async health(options: HealthOptions = {}): Promise<StoreHealth> {
+    const domains = await Promise.all(
+      [...this.#placements].map(([name, wanted]) =>
+        domainHealth(name, this.#backends, wanted, this.#clock, options),
+      ),
+    )
+    return { isHealthy: domains.every(({ authority }) => authority !== null), domains }
+  }
+
   /** Opens one more domain. Called for each by {@link openStore}. */
   async add(name: string, options: DomainOptions, mayCreate: boolean): Promise<void> {
-    const candidates = [...this.#backends.values()]
-    const on = options.backend === undefined ? candidates[0] : this.#backends.get(options.backend)
-    if (on === undefined)
-      throw new UnderpinError(
-        'invalid',
-        `Domain ${name} is placed on the backend ${JSON.stringify(options.backend)}, which is not among ${[...this.#backends.keys()].join(', ')}`,
-      )
-    const limits = tightest(candidates)
-    const hooks: RouteHooks = {}
-    const route = new Route(name, candidates, {
-      clock: this.#clock,
-      limits,
-      deadlineMs: this.#settings.deadlineMs,
-      events: options.events?.codec ?? plainEvents,
-      hooks,
-    })
-    if (mayCreate) await route.create(on)
-    else if (!(await route.exists()))
+    const [clock, candidates] = [this.#clock, [...this.#backends.values()]]
+    const placement = placementOf(name, options.backend, this.#settings.env, [...this.#backends.keys()])
+    const on = this.#backends.get(placement.backend) as Backend
+    if (mayCreate) await createDomain({ domain: name, candidates, on, clock })
+    if (!(await hasDomain({ domain: name, candidates })))
       throw new UnderpinError('invalid', `There is no domain ${JSON.stringify(name)} here`, {
         details: { domain: name },
       })
+    const hooks: RouteHooks = {}
+    const route = new Route(name, candidates, {
+      clock,
+      limits: tightest(candidates),
+      deadlineMs: this.#settings.deadlineMs,
+      events: options.events?.codec ?? plainEvents,
+      hooks,
+      help: rescue(name, clock),
+    })
     const declared = Object.entries(options.collections ?? {}).map(
       ([collection, given]) => [collection, declare(collection, given)] as const,
     )
     await route.declare(new Map(declared))
     const port = await openInline(route, options.projections?.inline ?? [], route.has(registers))
+    this.#placements.set(name, placement)
     this.#domains.set(name, new Domain(port))
     if (candidates.length > 1) await this.#attend(name, candidates, hooks)
     if (this.#settings.presence !== undefined) await this.#announce(name, route, this.#settings.presence)
