@@ -29,8 +29,9 @@ export function rescue(domain: string, clock: Clock): (seen: readonly Seen[]) =>
   /** What the cutover that sealed it was given, as it is noted in the domain. */
   const budgetMs = async (source: Backend, { incarnation, epoch }: Fence) => {
     if (budget?.incarnation !== incarnation || budget.epoch !== epoch) {
-      const record = await readRecord({ domain, clock, source, target: source })
-      budget = { incarnation, epoch, ms: record?.settings.maxPauseMs ?? defaultSettings.maxPauseMs }
+      const { attempt, settings = defaultSettings } = (await readRecord({ domain, source })) ?? {}
+      const isUnderWay = attempt != null && attempt.givenUp === null
+      budget = { incarnation, epoch, ms: isUnderWay ? attempt.maxPauseMs : settings.maxPauseMs }
     }
     return budget.ms
   }
