@@ -17,6 +17,8 @@ export interface CommitLineOptions {
   readonly known: () => Authority | undefined
   /** Told of a refusal. */
   readonly lost: (authority: Authority) => void
+  /** Told of what else a commit failed with. */
+  readonly failed: (authority: Authority, error: unknown) => void
   /** Looks for who has it until the signal aborts. */
   readonly find: (signal: AbortSignal, refused: Authority | undefined) => Promise<Authority>
   /** What a commit fails with that waited for its deadline. */
@@ -61,7 +63,7 @@ export class CommitLine {
   }
 
   async commit(commit: Commit, options: CallOptions | undefined): Promise<Outcome> {
-    const { domain, clock, known } = this.#options
+    const { domain, clock, known, failed } = this.#options
     const call = { number: this.#calls++, commit, options, since: clock.monotonic() }
     const authority = known()
     if (authority === undefined || !this.#mayPass(authority)) return this.#hold(call)
@@ -70,7 +72,10 @@ export class CommitLine {
     try {
       return outcomeOf(await authority.backend.commit(domain, authority.epoch, [commit], options))
     } catch (error) {
-      if (!isUnderpinError(error, 'fenced')) throw error
+      if (!isUnderpinError(error, 'fenced')) {
+        failed(authority, error)
+        throw error
+      }
       this.#lose(authority)
       // Held before the line is told that this one came back, so that nothing called later is sent before it.
       return this.#hold(call)
@@ -138,7 +143,7 @@ export class CommitLine {
       await this.#allBack()
       const authority = await this.#authority()
       // Between here and the last one sent nothing else runs: who calls next finds them under way.
-      if (authority !== undefined) for (const held of this.#held.splice(0)) this.#send(held, authority)
+      if (authority !== undefined) for (const held of this.#held.splice(0)) void this.#send(held, authority)
     }
     this.#isReleasing = false
   }
@@ -165,25 +170,28 @@ export class CommitLine {
     }
   }
 
-  #send(held: Held, authority: Authority): void {
-    const { domain, clock, waited } = this.#options
-    const { commit, options, since } = held
+  /** Sent before this returns. */
+  async #send(held: Held, authority: Authority): Promise<void> {
+    const { domain, clock, waited, failed } = this.#options
+    const { commit, since } = held
     held.stop()
     this.#sentTo = authority
     this.#underWay++
-    authority.backend
-      .commit(domain, authority.epoch, [commit], { ...options, since })
-      .then((outcomes) => {
-        const outcome = outcomeOf(outcomes)
-        waited(clock.monotonic() - since, authority.epoch)
-        held.resolve(outcome)
-      })
-      .catch((error: unknown) => {
-        if (!isUnderpinError(error, 'fenced')) return held.reject(error)
+    try {
+      const options = { ...held.options, since }
+      held.resolve(outcomeOf(await authority.backend.commit(domain, authority.epoch, [commit], options)))
+      waited(clock.monotonic() - since, authority.epoch)
+    } catch (error) {
+      if (isUnderpinError(error, 'fenced')) {
         this.#lose(authority)
         this.#take(held)
-      })
-      .finally(() => this.#back())
+      } else {
+        failed(authority, error)
+        held.reject(error)
+      }
+    } finally {
+      this.#back()
+    }
   }
 }
 

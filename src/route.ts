@@ -73,6 +73,7 @@ export class Route extends AuthorityReads implements Port {
       ...{ domain, clock, deadlineMs },
       known: () => this.#authority,
       lost: (authority) => this.#lose(authority),
+      failed: (authority, error) => this.#doubt(authority, error),
       find: async (signal, refused) => this.#remember(await this.#accepts.find({ signal, refused })),
       nobody: () => this.#accepts.nobody(),
       waited: (ms, epoch) => this.hooks.onWaited?.(ms, epoch),
@@ -189,6 +190,7 @@ export class Route extends AuthorityReads implements Port {
         if (refused !== undefined) this.hooks.onWaited?.(this.clock.monotonic() - since, authority.epoch)
         return result
       } catch (error) {
+        this.#doubt(authority, error)
         if (!isUnderpinError(error, 'fenced') || this.clock.monotonic() - since > this.deadlineMs) throw error
         this.#lose(authority)
         refused = authority
@@ -210,6 +212,14 @@ export class Route extends AuthorityReads implements Port {
     this.#heads.found(backend)
     if (role === 'authority') this.#authority = authority
     return authority
+  }
+
+  /** A backend that cannot be reached may have been left: the next call looks again, if there is another one to look at. */
+  #doubt(authority: Authority, error: unknown): void {
+    const isAway = (['unavailable', 'timeout', 'unknown'] as const).some((code) =>
+      isUnderpinError(error, code),
+    )
+    if (isAway && this.#candidates.length > 1) this.#lose(authority)
   }
 
   #lose(authority: Authority): void {

@@ -2,7 +2,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { memory } from '../../src/backend/memory.ts'
-import { type Backend, openStore, systemClock } from '../../src/index.ts'
+import { type Backend, openStore, systemClock, UnderpinError } from '../../src/index.ts'
 import { cutover, reopen, start } from '../../src/move/cutover.ts'
 import { type Sides, turned } from '../../src/move/sides.ts'
 import { Forward } from '../../src/wrapper/forward.ts'
@@ -223,6 +223,23 @@ describe('calls while nobody holds authority', () => {
     const { positions } = await app.log.append('s', { type: 'E', data: 0 })
     expect(positions).toHaveLength(1)
     answer()
+    await store.close()
+  })
+
+  it('find the new side though the old one, where a process knew the domain, cannot be reached any more', async () => {
+    const { store, sides, a, b } = await sealed()
+    await reopen(sides)
+    const idle = await openStore({ a, b }, { domains, deadlineMs: 200, attendEveryMs: 1_000_000 })
+    await idle.domain('app').log.append('s', { type: 'E', data: 0 })
+    await catchUp(sides)
+    await cutover(sides)
+    const gone = async () => {
+      throw new UnderpinError('unavailable', 'no route to a')
+    }
+    Object.assign(a, { fence: gone, commit: gone, read: gone })
+    const append = () => idle.domain('app').log.append('s', { type: 'E', data: 1 })
+    await expect(append()).rejects.toMatchObject({ code: 'unavailable' })
+    expect((await append()).seqs).toEqual([2])
     await store.close()
   })
 

@@ -197,13 +197,21 @@ describe('the limits of both sides', () => {
     await start(sides)
     await append(old, 200)
     await append(both, 50)
-    expect(await mirrorPage(sides)).toMatchObject({ position: 1, head: 3, gap: { position: 2, code: 'too-large' } })
+    await mirrorPage(sides)
+    expect(await mirrorPage(sides)).toMatchObject({
+      position: 1,
+      head: 3,
+      gap: { position: 2, code: 'too-large' },
+    })
     await expect(cutover(sides)).rejects.toMatchObject({ code: 'gate' })
     await append(both, 50)
     // Behind a cutover only who knows both sides finds the domain: the tighter limits hold from then on.
     const after = await openStore({ a: memory(), b: new Tight(memory()) }, { domains: { app: {} } })
     stores.push(after)
-    const alone = await openStore({ a: after.backends.get('a') as Backend }, { domains: { app: {} }, deadlineMs: 200 })
+    const alone = await openStore(
+      { a: after.backends.get('a') as Backend },
+      { domains: { app: {} }, deadlineMs: 200 },
+    )
     await moveOver(sidesOf(after as never))
     await expect(append(alone as never, 200)).rejects.toMatchObject({ code: 'fenced' })
     await expect(append(after as never, 200)).rejects.toMatchObject({ code: 'too-large' })
