@@ -5,7 +5,7 @@ import { isAway, untilDone } from './again.ts'
 import { type Cutover, cutover, gapInTheWay, settle } from './cutover.ts'
 import { gatesInTheWay } from './gates.ts'
 import { mirrorPage } from './mirror.ts'
-import { predictPause } from './plan.ts'
+import { predictPause } from './plan/predict.ts'
 import {
   type CutoverAttempt,
   changeRecord,
@@ -52,7 +52,7 @@ export async function cut(moving: Moving, goal: 'to' | 'from', options: CutOptio
     isFirst = false
     // One that was begun goes on: its gates held when it was.
     if (sight.stage === 'sealed') return { sides: sidesTo(moving, goal, sight), attempt: undefined }
-    checkGates(status, options.force ?? false, isHeld)
+    checkGates(status, options.force, isHeld)
     if (isHeld) {
       await holdUntilGo(moving, sight, options.signal)
       isHeld = false
@@ -118,7 +118,7 @@ async function reportOf(moving: Moving, epoch: number | undefined): Promise<Cuto
 }
 
 /** Refuses with `gate` and the whole list, unless all hold, or those that do not may be overridden. */
-function checkGates({ domain, gates }: MoveStatus, isForced: boolean, mayBeHeld: boolean): void {
+export function checkGates({ domain, gates }: MoveStatus, isForced = false, mayBeHeld = false): void {
   const inTheWay = gatesInTheWay(gates, isForced).filter(({ name }) => !(mayBeHeld && name === 'not-held'))
   if (inTheWay.length === 0) return
   const found = inTheWay.map(({ name, found }) => `${name} (${found})`).join('; ')
@@ -134,7 +134,11 @@ const lookForGoMs = 100
 const noteEveryMs = 5_000
 
 /** Mirrors until some process says go. `gate` if the hold was withdrawn. */
-async function holdUntilGo(moving: Moving, sight: FullSight, signal: AbortSignal | undefined): Promise<void> {
+export async function holdUntilGo(
+  moving: Moving,
+  sight: FullSight,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const { goes } = await changeOwn(moving, sight, (record) => ({ ...record, isHeld: true }))
   try {
     await mirrorUntilGo(moving, sight.sides, goes, signal)

@@ -5,13 +5,14 @@
 import { type Clock, sleep } from '../clock.ts'
 import { UnderpinError } from '../error.ts'
 import { untilDone } from './again.ts'
-import { type CutOptions, changeOwn, cut, noteGivenUp, refusal } from './cut.ts'
+import { type CutOptions, changeOwn, cut, holdUntilGo, noteGivenUp, refusal } from './cut.ts'
 import { gapInTheWay, giveUp, reopen, settle, start } from './cutover.ts'
 import type { MoveEnds } from './ends.ts'
 import { gatesInTheWay, soakedMsOf } from './gates.ts'
 import { type Gap, mirror, mirrorPage, type Progress } from './mirror.ts'
 import { type MovePlan, type PlanOptions, planMove } from './plan.ts'
-import { endRecord, isRecordOf, type MoveRecord, noteGap, noteMover, readRecord } from './record.ts'
+import { Pulse } from './pulse.ts'
+import { endRecord, isRecordOf, type MoveRecord, noteGap, readRecord } from './record.ts'
 import { type CutoverReport, readReports } from './report.ts'
 import { changeSettings, defaultSettings, type SettingsChange } from './settings.ts'
 import { readShadow, type ShadowReport } from './shadow.ts'
@@ -46,6 +47,11 @@ export interface Drill {
 
 export interface CallWith {
   readonly signal?: AbortSignal
+}
+
+export interface RunOptions {
+  readonly signal: AbortSignal
+  readonly onProgress?: (progress: Progress) => void
 }
 
 export class Move {
@@ -94,31 +100,30 @@ export class Move {
   }
 
   /** Copies until the signal aborts: the backfill, the mirror, and behind a cutover the reverse mirror. */
-  async run(options: {
-    readonly signal: AbortSignal
-    readonly onProgress?: (progress: Progress) => void
-  }): Promise<void> {
+  async run({ signal, onProgress }: RunOptions): Promise<void> {
     await settle(this.#moving.sides)
     const { sides } = await seeBoth(this.#moving.sides)
-    await mirror(sides, options)
+    const pulse = new Pulse(sides)
+    await mirror(sides, {
+      signal,
+      onProgress: async (progress) => {
+        await pulse.beat(progress)
+        onProgress?.(progress)
+      },
+    })
   }
 
   /** Copies until the copy holds everything that was there when this was called. */
-  async catchUp({
-    signal,
-    onProgress,
-  }: CallWith & { readonly onProgress?: (progress: Progress) => void } = {}): Promise<void> {
+  async catchUp({ signal, onProgress }: Partial<RunOptions> = {}): Promise<void> {
     await settle(this.#moving.sides)
     const { sides, source } = await seeBoth(this.#moving.sides, signal)
-    const { clock } = sides
+    const pulse = new Pulse(sides)
     for (;;) {
       const progress = await mirrorPage(sides, undefined, signal && { signal })
       onProgress?.(progress)
       await noteGap(sides, progress.gap ?? null)
       if (progress.gap !== undefined) throw gapInTheWay(progress.gap)
-      if (progress.position < source.head) continue
-      await noteMover(sides, { at: clock.now(), position: progress.position, rate: null })
-      return
+      if (progress.position >= source.head) return pulse.beat(progress)
     }
   }
 
@@ -207,6 +212,11 @@ export class Move {
   /** The same cutover in the other direction, as often as wanted, until {@link complete}. */
   rollback(options: CutOptions = {}): Promise<CutoverReport> {
     return cut(this.#moving, 'from', options)
+  }
+
+  /** Waits, while it mirrors, until some process calls {@link go}: what `hold` does before a cutover. */
+  async hold({ signal }: CallWith = {}): Promise<void> {
+    await holdUntilGo(this.#moving, await seeBoth(this.#moving.sides, signal), signal)
   }
 
   /** Lets a cutover that is held, in whatever process, go on. */
