@@ -173,7 +173,9 @@ export class Moves {
     })
     const settled = await Promise.allSettled(holding)
     signal?.removeEventListener('abort', onAbort)
-    for (const hold of settled) if (hold.status === 'rejected') throw isUnderpinError(over.signal.reason) ? over.signal.reason : hold.reason
+    for (const hold of settled)
+      if (hold.status === 'rejected')
+        throw isUnderpinError(over.signal.reason) ? over.signal.reason : hold.reason
   }
 
   async #inTurn<T>(call: (move: Move) => Promise<T>): Promise<PerDomain<T>> {
