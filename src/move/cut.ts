@@ -139,6 +139,8 @@ export async function holdUntilGo(
   sight: FullSight,
   signal: AbortSignal | undefined,
 ): Promise<void> {
+  if (sight.stage !== 'mirroring')
+    throw refusal(moving, 'has nothing to hold: no copy follows', 'Start the move.')
   const { goes } = await changeOwn(moving, sight, (record) => ({ ...record, isHeld: true }))
   try {
     await mirrorUntilGo(moving, sight.sides, goes, signal)

@@ -206,12 +206,14 @@ async function catchUpNearly(
 
 /** The part of a cutover that writers wait for and that can be undone: as few round trips as can be. */
 async function sealAndDecide(sides: Sides, signal: AbortSignal): Promise<Decided> {
-  let drained = 0
+  let [drained, wasSealed] = [0, false]
   return untilDone(sides.clock, async () => {
     signal.throwIfAborted()
     const view = await lookAtOnce(sides, { signal })
     const stage = stageOf(view)
-    if (stage === 'mirroring') await take(sides, seal(view), { signal })
+    // Somebody opened it again: sealing it once more would undo what they asked for.
+    if (stage === 'mirroring' && wasSealed) throw goneOnWith(sides)
+    wasSealed = stage === 'sealed' || (stage === 'mirroring' && (await take(sides, seal(view), { signal })))
     if (stage === 'mirroring' || stage === 'sealed') drained += await drain(sides, signal)
     const after = await lookAtOnce(sides, { signal })
     if (after.source.role === 'sealed') {
@@ -220,10 +222,12 @@ async function sealAndDecide(sides: Sides, signal: AbortSignal): Promise<Decided
       return isDecided ? { view: { ...after, source }, drained } : undefined
     }
     if (after.source.role === 'handed-off') return { view: after, drained }
-    throw new UnderpinError('gate', 'somebody else gave it up, or went on with it', {
-      details: { domain: sides.domain },
-    })
+    throw goneOnWith(sides)
   })
+}
+
+function goneOnWith({ domain }: Sides): UnderpinError {
+  return new UnderpinError('gate', 'somebody else gave it up, or went on with it', { details: { domain } })
 }
 
 /** Copies what is left behind the seal. */

@@ -294,8 +294,9 @@ export class Move {
     throw this.#cannotEnd('while the copy does not answer: the domain is in a move to somewhere else')
   }
 
+  /** Whether a record is of these two backends: in either order, as who drives a rollback as a move of its own has them. */
   #isNamed({ from, to }: MoveRecord): boolean {
-    return from === this.from && to === this.to
+    return [from, to].includes(this.from) && [from, to].includes(this.to)
   }
 
   #cannotEnd(why: string): UnderpinError {
