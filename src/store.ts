@@ -154,7 +154,8 @@ export class Store<D extends Domains> {
    * `invalid` if a backend has not that name, or no other one holds the domain.
    */
   async move(domain: keyof D & string, options: MoveOptions): Promise<Move> {
-    return new Move(domain, await endsOf(domain, this.#backends, options, this.#clock), this.#clock)
+    const ends = await endsOf(domain, this.#backends, options, this.#clock)
+    return new Move(domain, { ...ends, wanted: this.#placements.get(domain) }, this.#clock)
   }
 
   /** The moves of several domains to one backend, driven together. */

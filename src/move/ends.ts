@@ -12,7 +12,14 @@ export interface MoveOptions {
   readonly from?: string
 }
 
+/** Where an operator wants a domain, by a flag or the configuration: it decides nothing. */
+export interface Wanted {
+  readonly backend: string
+  readonly by: 'flag' | 'config' | 'default'
+}
+
 export interface MoveEnds {
+  readonly wanted?: Wanted | undefined
   readonly from: { readonly name: string; readonly backend: Backend }
   readonly to: { readonly name: string; readonly backend: Backend }
 }

@@ -66,7 +66,7 @@ export class Move {
     this.from = ends.from.name
     this.to = ends.to.name
     const sides = { domain, source: ends.from.backend, target: ends.to.backend, clock }
-    this.#moving = { domain, from: this.from, to: this.to, sides }
+    this.#moving = { domain, from: this.from, to: this.to, sides, wanted: ends.wanted }
   }
 
   /** What a move would meet: counts, issues, predicted time and pause. Changes nothing on either side. */

@@ -8,6 +8,7 @@ import {
   Issues,
   issuesOfDefinitions,
   issuesOfLimits,
+  issuesOfPlacement,
   issuesOfStatus,
   issuesOfSupports,
   type PlanIssue,
@@ -61,7 +62,7 @@ export async function planMove(moving: Moving, options: PlanOptions): Promise<Mo
   const { status, sight } = await lookAt(moving, signal)
   const { latency } = status
   const issues = new Issues(options.maxIssues ?? defaultMaxIssues)
-  issues.add(...issuesOfStatus(status))
+  issues.add(...issuesOfStatus(status), ...issuesOfPlacement(to, moving.wanted))
   const isHeld = status.fences[from]?.role === 'authority'
   const counted = isHeld ? await look(moving, options, issues) : undefined
   const canProbe = options.probe === true && status.fences[to] !== undefined && counted !== undefined

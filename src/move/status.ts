@@ -3,6 +3,7 @@ import type { Fence } from '../model/fence.ts'
 import type { Position } from '../model/position.ts'
 import { isAway } from './again.ts'
 import { type DegradedProcess, readDegraded } from './await.ts'
+import type { Wanted } from './ends.ts'
 import { explain } from './explain.ts'
 import { type Gate, gatesOf, type Reported } from './gates.ts'
 import { presentProcesses, processesWithout } from './presence.ts'
@@ -89,6 +90,7 @@ export interface Moving {
   readonly to: string
   /** From `from` to `to`, whichever of them leads. */
   readonly sides: Sides
+  readonly wanted?: Wanted | undefined
 }
 
 /** Where a move stands, with what was seen. Changes nothing. */

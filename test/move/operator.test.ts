@@ -419,6 +419,16 @@ describe('a plan', () => {
     ])
   })
 
+  it('tells that a flag wants the domain elsewhere', async () => {
+    const store = await openStore(
+      { a: 'memory:', b: 'memory:', c: 'memory:' },
+      { domains: { app: {} }, env: { APP_STORE: 'a' } },
+    )
+    const planned = await (await store.move('app', { to: 'b' })).plan()
+    expect(planned).toMatchObject({ canStart: true, issues: [{ kind: 'warning', what: 'placement' }] })
+    await store.close()
+  })
+
   it('finds what the source can do and the target cannot', async () => {
     const plan = await planWith({ sync: false })
     expect(plan.issues).toMatchObject([{ kind: 'warning', what: 'supports' }])

@@ -4,6 +4,7 @@ import type { CollectionDefinition } from '../../model/collection.ts'
 import type { Limits } from '../../model/limit.ts'
 import type { Position } from '../../model/position.ts'
 import { isLeftOver } from '../cutover.ts'
+import type { Wanted } from '../ends.ts'
 import type { MoveStatus } from '../status.ts'
 import { limitsOf, tighterLimits } from './limit.ts'
 
@@ -34,6 +35,8 @@ export type PlanFinding =
   | 'durability'
   /** Something that the source can do and the target cannot. */
   | 'supports'
+  /** Where the operator wants the domain, by a flag or the configuration. */
+  | 'placement'
 
 /** The first issues that were found, and how many more there were. */
 export class Issues {
@@ -120,6 +123,19 @@ function hintOf({ next }: MoveStatus): string {
   return (
     next.map(({ verb, why }) => `${verb}: ${why}`).join('; ') || 'underpin move status tells where it stands.'
   )
+}
+
+/** By where the operator wants the domain, which a move does not ask. */
+export function issuesOfPlacement(to: string, wanted: Wanted | undefined): PlanIssue[] {
+  if (wanted === undefined || wanted.by === 'default' || wanted.backend === to) return []
+  const by = wanted.by === 'flag' ? 'a flag' : 'its configuration'
+  return [
+    warning(
+      'placement',
+      `The domain is wanted on ${wanted.backend}, by ${by}, and would move to ${to}`,
+      'Neither is changed by the other: change it, or health() reports the difference behind the cutover.',
+    ),
+  ]
 }
 
 /** What facets are in use of a domain, as far as its collections tell. */
