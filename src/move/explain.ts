@@ -27,6 +27,7 @@ export interface Known {
 export function explain(known: Known): Explained {
   const { phase, source, target } = known
   if (source === undefined || target === undefined) return explainUnreachable(known)
+  if (source.role === 'handed-off' && source.successor !== target.incarnation) return explainLost(known)
   switch (phase) {
     case 'none':
     case 'completed':
@@ -68,6 +69,14 @@ export function explain(known: Known): Explained {
   }
 }
 
+/** Whether that copy accepted commits cannot be told, so nobody may take its place. */
+function explainLost({ lead, other, source, target }: Known): Explained {
+  return {
+    explanation: `${lead} handed off to the copy ${source?.successor}, which is not on ${other} (${target?.role}): nobody accepts commits that can be seen from here. ${lead} holds everything up to position ${source?.head}, but that copy may have been opened since.`,
+    next: [{ verb: 'status', why: `when the store that held the copy is back in place of ${other}` }],
+  }
+}
+
 /** The verb that goes on with a cutover from the leading side to the other. */
 function goal({ isTurned }: Known): 'cutover' | 'rollback' {
   return isTurned ? 'rollback' : 'cutover'
@@ -80,6 +89,11 @@ function explainAlone(known: Known, source: Fence, target: Fence): Explained {
     return {
       explanation: `Neither ${lead} (${source.role}) nor ${other} (${target.role}) holds authority over ${domain}.`,
       next: [{ verb: 'status', why: 'with the backends that hold the domain' }],
+    }
+  if (source.successor !== null && source.successor !== target.incarnation && known.record !== undefined)
+    return {
+      explanation: `${lead} accepts commits. It names a copy on ${other} that is not there any more: ${target.role === 'vacant' ? 'its place is empty' : 'another one stands there'}.`,
+      next: [{ verb: end, why: 'gives the lost copy up' }],
     }
   if (source.successor !== null && source.successor !== target.incarnation)
     return {

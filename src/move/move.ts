@@ -12,14 +12,14 @@ import { gatesInTheWay, soakedMsOf } from './gates.ts'
 import { type Gap, mirror, mirrorPage, type Progress } from './mirror.ts'
 import { type MovePlan, type PlanOptions, planMove } from './plan.ts'
 import { Pulse } from './pulse.ts'
-import { endRecord, isRecordOf, type MoveRecord, noteGap, readRecord } from './record.ts'
+import { endRecord, type MoveRecord, noteGap, readRecord } from './record.ts'
 import { type CutoverReport, readReports } from './report.ts'
 import { changeSettings, defaultSettings, type SettingsChange } from './settings.ts'
 import { readShadow, type ShadowReport } from './shadow.ts'
 import { lookFromLead } from './sides.ts'
 import { type Sight, see, seeBoth } from './sight.ts'
 import { lookEveryMs, type SoakOptions, watched } from './soak.ts'
-import { lookAt, type MoveStatus, type Moving } from './status.ts'
+import { isNamedBy, isRecordOfMove, lookAt, type MoveStatus, type Moving } from './status.ts'
 import { type CompareOptions, type Comparison, compareSides } from './verify.ts'
 
 /** Who asks for a step: a name for the record. */
@@ -273,7 +273,7 @@ export class Move {
     const isPoisoned = await giveUp(sides, await this.#successor(sight))
     const ended = { how, at: sides.clock.now(), by: by ?? null }
     if (source.role === 'authority' || source.role === 'sealed')
-      await endRecord(sides, (record) => isRecordOf(record, source, target) && this.#isNamed(record), ended)
+      await endRecord(sides, (record) => isRecordOfMove(this, record, source, target), ended)
     const copy = isTurned ? this.from : this.to
     return {
       isPoisoned,
@@ -284,19 +284,18 @@ export class Move {
   }
 
   /** The incarnation of the copy that is given up: never that of a move to somewhere else. */
-  async #successor({ sides, source, target }: Sight): Promise<string | undefined> {
-    if (target !== undefined) return target.incarnation
+  async #successor({ sides, source, target }: Sight): Promise<string> {
+    const named = source?.successor ?? null
+    if (named === null || target?.incarnation === named) return named ?? ''
     const record = await readRecord(sides)
-    const named = source?.successor ?? ''
-    // Without a record nobody knows better than who asks.
-    if (record === undefined || (this.#isNamed(record) && record.incarnations.includes(named)))
-      return undefined
+    // Without a record nobody knows better than who asks, unless another copy stands there.
+    const isOurs =
+      record === undefined
+        ? target === undefined || target.role === 'vacant'
+        : isNamedBy(this, record, source)
+    if (isOurs) return named
+    if (target !== undefined) return target.incarnation
     throw this.#cannotEnd('while the copy does not answer: the domain is in a move to somewhere else')
-  }
-
-  /** Whether a record is of these two backends: in either order, as who drives a rollback as a move of its own has them. */
-  #isNamed({ from, to }: MoveRecord): boolean {
-    return [from, to].includes(this.from) && [from, to].includes(this.to)
   }
 
   #cannotEnd(why: string): UnderpinError {

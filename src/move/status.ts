@@ -99,7 +99,28 @@ export async function lookAt(
   signal?: AbortSignal,
 ): Promise<{ readonly status: MoveStatus; readonly sight: Sight }> {
   const sight = await see(moving.sides, signal, timedLooks)
-  return { sight, status: statusOf(moving, sight, await readNoted(sight, signal)) }
+  return { sight, status: statusOf(moving, sight, await readNoted(moving, sight, signal)) }
+}
+
+/** Whether a record is of this move: it names both copies, or the one that the source names, which is not there any more. */
+export function isRecordOfMove(
+  moving: Pick<Moving, 'from' | 'to'>,
+  record: MoveRecord,
+  source: Fence | undefined,
+  target: Fence | undefined,
+): boolean {
+  return isRecordOf(record, source, target) || isNamedBy(moving, record, source)
+}
+
+/** Whether the copy that a source names is, by the record, of a move between these two backends, in either direction. */
+export function isNamedBy(
+  moving: Pick<Moving, 'from' | 'to'>,
+  { from, to, incarnations }: MoveRecord,
+  source: Fence | undefined,
+): boolean {
+  const areNamed = [moving.from, moving.to].every((name) => name === from || name === to)
+  const named = [source?.incarnation ?? '', source?.successor ?? '']
+  return areNamed && named.every((incarnation) => incarnations.includes(incarnation))
 }
 
 /** What processes noted of the move, and of themselves. */
@@ -111,7 +132,7 @@ interface Noted {
 }
 
 /** What is noted, as the leading side has it, or, if that does not answer, the other one. */
-async function readNoted(sight: Sight, signal: AbortSignal | undefined): Promise<Noted> {
+async function readNoted(moving: Moving, sight: Sight, signal: AbortSignal | undefined): Promise<Noted> {
   const { sides, source, target } = sight
   const options = signal && { signal }
   const none = { record: undefined, mover: undefined, processes: [], degraded: [] }
@@ -121,7 +142,7 @@ async function readNoted(sight: Sight, signal: AbortSignal | undefined): Promise
   const from = { domain, clock, source: source === undefined ? sides.target : sides.source }
   try {
     const record = await readRecord(from, options)
-    if (record === undefined || !isRecordOf(record, source, target)) return none
+    if (record === undefined || !isRecordOfMove(moving, record, source, target)) return none
     const present = await presentProcesses(from, options)
     const without = target === undefined ? [] : processesWithout(present, target.incarnation)
     return {

@@ -348,6 +348,34 @@ describe('a move one of whose sides is out of reach', () => {
     expect(await status()).toMatchObject({ phase: 'reversed', authority: 'b' })
   })
 
+  it('gives a copy up whose place was emptied, and can begin anew', async () => {
+    if (pair === undefined) throw new Error('There is no pair')
+    const emptied = await openSides(pair.a, pair.b)
+    const left = moveOf({ a, b: emptied.b }, 'd')
+    expect(await left.status()).toMatchObject({
+      ...{ authority: 'a', record: { to: 'b' }, next: [{ verb: 'cancel' }] },
+      explanation: expect.stringContaining('its place is empty'),
+    })
+    await left.cancel()
+    expect(await left.status()).toMatchObject({ phase: 'none', record: undefined, next: [{ verb: 'start' }] })
+    await left.start()
+    expect(await left.status()).toMatchObject({ phase: 'mirroring' })
+    await closeSides(emptied)
+  })
+
+  it('never takes back what it handed off to a copy that it does not see', async () => {
+    if (pair === undefined) throw new Error('There is no pair')
+    b.refuses = 'transition'
+    await expect(move.cutover()).rejects.toMatchObject({ code: 'unavailable' })
+    const emptied = await openSides(pair.a, pair.b)
+    const left = moveOf({ a, b: emptied.b }, 'd')
+    expect(await left.status()).toMatchObject({ authority: null, next: [{ verb: 'status' }] })
+    await expect(left.cancel()).rejects.toMatchObject({ code: 'gate' })
+    b.refuses = 'nothing'
+    expect(await move.cutover()).toMatchObject({ to: 'b' })
+    await closeSides(emptied)
+  })
+
   it('never cancels a move to somewhere else', async () => {
     if (pair === undefined) throw new Error('There is no pair')
     const others = await openSides(pair.a, pair.b)
