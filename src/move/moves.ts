@@ -40,11 +40,8 @@ export class Moves {
     readonly signal: AbortSignal
     readonly onProgress?: (domain: string, progress: Progress) => void
   }): Promise<void> {
-    await this.#atOnce((move) =>
-      move.run({
-        signal: options.signal,
-        onProgress: (progress) => options.onProgress?.(move.domain, progress),
-      }),
+    await together(this.#list, options.signal, (move, signal) =>
+      move.run({ signal, onProgress: (progress) => options.onProgress?.(move.domain, progress) }),
     )
   }
 
@@ -72,8 +69,12 @@ export class Moves {
     return this.#inTurn((move) => move.gaps(options))
   }
 
-  soak(options: SoakOptions): Promise<PerDomain<MoveStatus>> {
-    return this.#atOnce((move) => move.soak(options))
+  /** Soaks all of them at once; ends when all have soaked, or one fails. */
+  async soak(options: SoakOptions): Promise<PerDomain<MoveStatus>> {
+    const statuses = await together(this.#list, options.signal, (move, signal) =>
+      move.soak({ ...options, signal }),
+    )
+    return new Map(statuses.map((status) => [status.domain, status]))
   }
 
   /**
@@ -93,7 +94,7 @@ export class Moves {
   /** Lets those that are held go on. */
   async go(): Promise<void> {
     const statuses = await this.status()
-    const held = [...this.moves.values()].filter(({ domain }) => statuses.get(domain)?.record?.isHeld)
+    const held = this.#list.filter(({ domain }) => statuses.get(domain)?.record?.isHeld)
     if (held.length === 0)
       throw new UnderpinError('gate', 'None of the domains has a cutover that is held', {
         hint: 'Cut over with hold.',
@@ -123,7 +124,7 @@ export class Moves {
   ): Promise<PerDomain<CutoverReport>> {
     const waiting = await this.#waiting(goal, options, hold)
     if (hold) {
-      await this.#hold(waiting, options.signal)
+      await together(waiting, options.signal, (move, signal) => move.hold({ signal }))
       await this.#waiting(goal, options, false)
     }
     const reports = new Map<string, CutoverReport>()
@@ -146,9 +147,7 @@ export class Moves {
     mayBeHeld: boolean,
   ): Promise<readonly Move[]> {
     const statuses = await this.status(signal && { signal })
-    const waiting = [...this.moves.values()].filter(
-      (move) => statuses.get(move.domain)?.authority !== move[goal],
-    )
+    const waiting = this.#list.filter((move) => statuses.get(move.domain)?.authority !== move[goal])
     for (const { domain } of waiting) {
       const status = statuses.get(domain)
       // One that was begun goes on: its gates held when it was.
@@ -157,38 +156,41 @@ export class Moves {
     return waiting
   }
 
-  /** All of them wait; one that cannot withdraws the holds of the others. */
-  async #hold(moves: readonly Move[], signal: AbortSignal | undefined): Promise<void> {
-    const over = new AbortController()
-    const onAbort = () => over.abort(signal?.reason)
-    if (signal?.aborted) onAbort()
-    signal?.addEventListener('abort', onAbort, { once: true })
-    const holding = moves.map(async (move) => {
-      try {
-        await move.hold({ signal: over.signal })
-      } catch (error) {
-        over.abort(error)
-        throw error
-      }
-    })
-    const settled = await Promise.allSettled(holding)
-    signal?.removeEventListener('abort', onAbort)
-    for (const hold of settled)
-      if (hold.status === 'rejected')
-        throw isUnderpinError(over.signal.reason) ? over.signal.reason : hold.reason
-  }
-
   async #inTurn<T>(call: (move: Move) => Promise<T>): Promise<PerDomain<T>> {
     const answers = new Map<string, T>()
     for (const move of this.moves.values()) answers.set(move.domain, await call(move))
     return answers
   }
 
-  async #atOnce<T>(call: (move: Move) => Promise<T>): Promise<PerDomain<T>> {
-    const moves = [...this.moves.values()]
-    const answers = await Promise.all(moves.map(call))
-    return new Map(moves.map((move, i) => [move.domain, answers[i] as T]))
+  get #list(): readonly Move[] {
+    return [...this.moves.values()]
   }
+}
+
+/** The same for several moves at once; where one fails, the others are ended, and the first failure stands. */
+async function together<T>(
+  moves: readonly Move[],
+  signal: AbortSignal | undefined,
+  call: (move: Move, signal: AbortSignal) => Promise<T>,
+): Promise<readonly T[]> {
+  const over = new AbortController()
+  const onAbort = () => over.abort(signal?.reason)
+  if (signal?.aborted) onAbort()
+  signal?.addEventListener('abort', onAbort, { once: true })
+  const failures: unknown[] = []
+  const calls = moves.map(async (move) => {
+    try {
+      return [await call(move, over.signal)]
+    } catch (error) {
+      failures.push(error)
+      over.abort(error)
+      return []
+    }
+  })
+  const answers = await Promise.all(calls)
+  signal?.removeEventListener('abort', onAbort)
+  if (failures.length > 0) throw failures[0]
+  return answers.flat(1) as T[]
 }
 
 /** Phases in which a cutover is under way. */

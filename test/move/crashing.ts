@@ -1,4 +1,7 @@
-/** Two backends as a process sees them that is killed at its n-th call: before the call took effect, or behind it. */
+/**
+ * Two backends as a process sees them that is killed at its n-th call, or the n-th that writes: before the call took
+ * effect, or behind it.
+ */
 import type { Backend } from '../../src/index.ts'
 import { Forward } from '../../src/wrapper/forward.ts'
 
@@ -8,24 +11,27 @@ export class Killed extends Error {
 }
 
 export class Crash {
-  /** Calls that were made. */
-  calls = 0
   readonly #at: number
   readonly #takesEffect: boolean
+  readonly #onlyWrites: boolean
+  #calls = 0
 
-  constructor(at: number, takesEffect: boolean) {
+  constructor(at: number, takesEffect: boolean, onlyWrites: boolean) {
     this.#at = at
     this.#takesEffect = takesEffect
+    this.#onlyWrites = onlyWrites
   }
 
+  /** The process was killed. */
   get isOver(): boolean {
-    return this.calls >= this.#at
+    return this.#calls >= this.#at
   }
 
-  async run<T>(call: () => Promise<T>): Promise<T> {
-    const number = ++this.calls
-    if (number < this.#at) return call()
-    if (number === this.#at && this.#takesEffect) await call()
+  async run<T>(call: () => Promise<T>, isWrite = false): Promise<T> {
+    if (this.isOver) throw new Killed('Killed before')
+    if (isWrite || !this.#onlyWrites) this.#calls++
+    if (!this.isOver) return call()
+    if (this.#takesEffect) await call()
     throw new Killed(`Killed at call ${this.#at}`)
   }
 }
@@ -43,7 +49,7 @@ export class Crashing extends Forward {
   }
 
   override commit(...call: Parameters<Backend['commit']>) {
-    return this.#crash.run(() => this.inner.commit(...call))
+    return this.#crash.run(() => this.inner.commit(...call), true)
   }
 
   override get(...call: Parameters<Backend['get']>) {
@@ -63,10 +69,10 @@ export class Crashing extends Forward {
   }
 
   override apply(...call: Parameters<Backend['apply']>) {
-    return this.#crash.run(() => this.inner.apply(...call))
+    return this.#crash.run(() => this.inner.apply(...call), true)
   }
 
   override transition(...call: Parameters<Backend['transition']>) {
-    return this.#crash.run(() => this.inner.transition(...call))
+    return this.#crash.run(() => this.inner.transition(...call), true)
   }
 }
