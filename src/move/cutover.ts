@@ -169,12 +169,12 @@ function givenUp(
 
 /** A tail that is copied in so many milliseconds is short enough for any pause. */
 const shortTailMs = 15
-/** Pages after which a tail that does not get shorter is as short as it gets. */
-const pagesInVain = 20
+/** Pages in a row that bring no shorter tail: it is as short as it gets, or only gets longer. */
+const pagesInVain = { enough: 3, most: 30 } as const
 
 /**
- * Copies until little is left, before the seal. What was written while a page was copied is the next one, so that what a
- * page takes is what the tail will take. Refuses if that would be too long: writers are faster than the copy.
+ * Copies until little is left, before the seal. Refuses if too much would be left for the pause: then writers are faster
+ * than the copy.
  */
 async function catchUpNearly(
   sides: Sides,
@@ -182,20 +182,20 @@ async function catchUpNearly(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const { clock, domain } = sides
-  let [shortestMs, inVain] = [Number.POSITIVE_INFINITY, 0]
-  for (;;) {
+  for (let shortestMs = Number.POSITIVE_INFINITY, inVain = 0; ; ) {
     const since = clock.monotonic()
-    const { position, head, gap } = await mirrorPage(sides, undefined, signal && { signal })
+    const { position, head, records, gap } = await mirrorPage(sides, undefined, signal && { signal })
     if (gap !== undefined) throw gapInTheWay(gap)
-    if (position < head) continue
-    const tailMs = clock.monotonic() - since
+    const pageMs = clock.monotonic() - since
+    // What was written while this page was copied takes as long again; and what was behind it already, at the same rate.
+    const tailMs = pageMs * (1 + Math.max(0, head - position) / Math.max(1, records))
     inVain = tailMs < shortestMs ? 0 : inVain + 1
     shortestMs = Math.min(shortestMs, tailMs)
-    if (tailMs <= shortTailMs || (inVain >= pagesInVain && tailMs <= maxPauseMs / 2)) return
-    if (inVain >= 3 * pagesInVain)
+    if (tailMs <= shortTailMs || (inVain >= pagesInVain.enough && tailMs <= maxPauseMs / 2)) return
+    if (inVain >= pagesInVain.most)
       throw new UnderpinError(
         'gate',
-        `Domain ${domain} is written to faster than it is copied: the last ${Math.round(tailMs)} ms of it would be copied in a pause of ${maxPauseMs} ms`,
+        `Domain ${domain} is written to faster than it is copied: what is left would take ${Math.round(tailMs)} ms of a pause of ${maxPauseMs} ms`,
         {
           hint: "Allow a longer pause, or set mirror: 'await', by which writers wait for the copy.",
           details: { domain, tailMs },

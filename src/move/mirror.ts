@@ -45,6 +45,8 @@ export async function mirrorPage(
     return { position: next, head, records: items.length, gap: undefined }
   } catch (error) {
     if (!isLasting(error)) throw error
+    const found = await target.fence(domain, options)
+    if (found.head !== position) return { position: found.head, head, records: 0, gap: undefined }
     // Commit by commit, so that everything before the gap is there and the gap is named.
     if (items.length > 1 && limit > 1) return mirrorPage(sides, 1, options)
     const gap = { position: items[0]?.position ?? next, code: error.code, message: error.message }
