@@ -5,6 +5,7 @@
  */
 import type { Backend } from '../backend/backend.ts'
 import type { Clock } from '../clock.ts'
+import { UnderpinError } from '../error.ts'
 import type { Fence } from '../model/fence.ts'
 import { Awaiting, type AwaitReport } from './await.ts'
 import { CallerWaits } from './callers.ts'
@@ -184,7 +185,7 @@ export class Attendant {
   /** Notes what shadow reads and waits have come to, if that has changed. */
   async #tell(): Promise<void> {
     const text = this.#text()
-    const { shadow, await: waits } = this.state
+    const { shadow, waits } = this.#toTell()
     // That nobody waits counts only while it is said.
     if (text === this.#noted.text && !waits?.isDegraded) return
     const { process, clock } = this.#options
@@ -195,15 +196,23 @@ export class Attendant {
   }
 
   #text(): string {
-    const { shadow, await: waits } = this.state
+    const { shadow, waits } = this.#toTell()
     return shadow === undefined && waits === undefined ? '' : JSON.stringify([shadow, waits])
   }
 
-  /** Where the domain never was in a move, nobody would read it. */
+  /** Of shadow reads there is nothing to tell before the first. */
+  #toTell(): { readonly shadow: ShadowReport | undefined; readonly waits: AwaitReport | undefined } {
+    const shadow = this.#shadow?.hasFound ? this.#shadow.report : undefined
+    return { shadow, waits: this.#awaiting?.report }
+  }
+
+  /** Where the domain is in no move, nobody would read it. `fenced` while nobody holds authority. */
   async #note(id: string, value: unknown): Promise<void> {
     const { domain, clock } = this.#options
     const lead = await this.#lead()
-    if (lead === undefined || lead.fence.successor === null) return
+    if (lead === undefined)
+      throw new UnderpinError('fenced', `Nobody holds authority over domain ${domain} to note ${id} there`)
+    if (lead.fence.successor === null) return
     await writeEntries({ domain, clock, source: lead.backend }, [{ id, value }])
   }
 }

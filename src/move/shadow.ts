@@ -80,7 +80,6 @@ export class Shadow {
   readonly #source = new Durations()
   readonly #target = new Durations()
   readonly #examples: ShadowExample[] = []
-  #changes = 0
 
   constructor(options: ShadowOptions) {
     this.#options = options
@@ -98,9 +97,9 @@ export class Shadow {
     return { counts: { ...this.#counts }, latency, examples: [...this.#examples] }
   }
 
-  /** Another number each time that the report has changed. */
-  get version(): number {
-    return this.#changes
+  /** Whether a read was counted. */
+  get hasFound(): boolean {
+    return Object.values(this.#counts).some((count) => count > 0)
   }
 
   /** For {@link RouteHooks.onRead}. */
@@ -208,7 +207,6 @@ export class Shadow {
 
   #count(kind: keyof ShadowCounts): void {
     this.#counts[kind]++
-    this.#changes++
   }
 
   #keep(read: Read, what: string): void {

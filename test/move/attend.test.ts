@@ -35,7 +35,7 @@ describe.each(placeKinds)('attending to moves, memory to $name', ({ make, missin
     await move.start()
     await expect.poll(() => health()?.isMoving).toBe(true)
     await move.catchUp()
-    await move.cutover()
+    await move.cutover({ force: true })
     await move.complete()
     await expect.poll(() => health()?.isMoving).toBe(false)
   })
@@ -81,9 +81,9 @@ describe.each(placeKinds)('attending to moves, memory to $name', ({ make, missin
       }
     })
     await pause(30)
-    await move.cutover()
+    await move.cutover({ force: true })
     await pause(30)
-    await move.rollback()
+    await move.rollback({ force: true })
     stop.abort()
     await Promise.all(writers)
     const source = two.store.backends.get('old') as Backend
