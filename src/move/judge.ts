@@ -2,6 +2,10 @@
  * Compares one read as the authority answered it with the same read on the follower, pure. The two were not made at one
  * position, so what differs is told by positions first: a record can only be missed, or be another one, where both sides
  * have seen what the other has. Only then is content compared.
+ *
+ * A feed leaves out states that were superseded, so a follower that is catching up may hold an older revision than the
+ * authority had at that very position. So a divergence is certain only if the follower was read before the authority:
+ * what the follower lacks then, though its head is behind it, nothing has superseded.
  */
 import { type Change, changeChecksum, describeChange } from '../model/change.ts'
 import { isExpired } from '../model/document.ts'
@@ -56,8 +60,8 @@ function keyOf(change: Change): string {
 }
 
 /**
- * The records that are in one answer and belong into the other: at one head all of them. Else, where an answer was cut at its limit, what stands behind
- * the last record that both have may only have been pushed out of it.
+ * The records that are in one answer and belong into the other: at one head all of them. Else, where an answer was cut
+ * at its limit, what stands behind the last revision that both have may only have been pushed out of it.
  */
 function comparable(a: Side, b: Side): Set<string> {
   if (a.head === b.head) return new Set([...a.records.keys(), ...b.records.keys()])
@@ -67,7 +71,9 @@ function comparable(a: Side, b: Side): Set<string> {
 function withoutTail({ records }: Side, other: Side): string[] {
   const keys = [...records.keys()]
   if (!other.isCut) return keys
-  return keys.slice(0, keys.findLastIndex((key) => other.records.has(key)) + 1)
+  // Another revision may stand at another place of the order.
+  const isShared = (key: string) => other.records.get(key)?.position === records.get(key)?.position
+  return keys.slice(0, keys.findLastIndex(isShared) + 1)
 }
 
 function judgeRecord(source: Side, target: Side, key: string, now: number): Verdict {

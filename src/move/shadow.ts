@@ -166,15 +166,18 @@ export class Shadow {
     if (target === 'behind') return { kind: 'lag', until: entry.answer.head }
     if (entry.looks === 0) this.#target.add(this.#clock.monotonic() - since)
     const verdict = judge(entry.answer, target, this.#clock.now())
-    if (verdict.kind !== 'ahead' && verdict.kind !== 'divergence') return verdict
-    // Both sides once more: what the follower has by now the authority has too, and no single look condemns it.
+    return verdict.kind === 'ahead' || verdict.kind === 'divergence' ? this.#confirm(entry, sides) : verdict
+  }
+
+  /** Both sides once more, the follower first: only so the judge's word is final. */
+  async #confirm(entry: Entry, sides: Sides): Promise<Verdict> {
+    const target = await this.#readTarget(entry, sides)
     const answer = await make(sides.source, sides.domain, entry.read, this.#over.signal)
     if (answer.role !== 'authority') return { kind: 'ahead' }
     entry.answer = answer
-    const now = await this.#readTarget(entry, sides)
-    return now === 'behind'
+    return target === 'behind'
       ? { kind: 'lag', until: answer.head }
-      : judge(entry.answer, now, this.#clock.now())
+      : judge(answer, target, this.#clock.now())
   }
 
   /** A collection or an index that the follower has not heard of yet is no difference: its declaration is on the way. */
