@@ -62,6 +62,8 @@ function callersOf(domain: Domain, count: number) {
     async stop() {
       stop.abort()
       await Promise.all(all)
+    },
+    get failed() {
       return failed
     },
   }
@@ -77,30 +79,31 @@ export function measurePause(places: Places, cutovers: number): Promise<readonly
     const over = new AbortController()
     const mirroring = move.run({ signal: over.signal })
     const load = callersOf(store.domain('bench'), callers)
-    await sleep(2_000)
-    const before = load.take()
     const found = { waits: new Latencies(), normal: new Latencies(), engine: [] as number[], longest: 0 }
-    for (const { begin, end } of before) found.normal.add(end - begin)
-    for (let i = 0; i < cutovers; i++) {
-      await sleep(150)
-      load.take()
-      const since = performance.now()
-      const { pauseMs } =
-        i % 2 === 0 ? await move.cutover({ force: true }) : await move.rollback({ force: true })
-      const until = performance.now()
-      // The calls that were under way meanwhile end a little later.
-      await sleep(20)
-      for (const wait of longestCalls(load.take(), since, until, callers)) {
-        found.waits.add(wait)
-        found.longest = Math.max(found.longest, wait)
+    try {
+      await sleep(2_000)
+      for (const { begin, end } of load.take()) found.normal.add(end - begin)
+      for (let i = 0; i < cutovers; i++) {
+        await sleep(150)
+        load.take()
+        const since = performance.now()
+        const cut = i % 2 === 0 ? await move.cutover({ force: true }) : await move.rollback({ force: true })
+        const until = performance.now()
+        // The calls that were under way meanwhile end a little later.
+        await sleep(20)
+        for (const wait of longestCalls(load.take(), since, until, callers)) {
+          found.waits.add(wait)
+          found.longest = Math.max(found.longest, wait)
+        }
+        found.engine.push(cut.pauseMs ?? Number.NaN)
       }
-      found.engine.push(pauseMs ?? Number.NaN)
+    } finally {
+      await load.stop()
+      over.abort()
+      await mirroring
+      await store.close()
     }
-    const failed = await load.stop()
-    over.abort()
-    await mirroring
-    await store.close()
-    return [pauseFigure({ ...found, failed, cutovers, callers })]
+    return [pauseFigure({ ...found, failed: load.failed, cutovers, callers })]
   })
 }
 
