@@ -250,7 +250,7 @@ async function awaitFigure(
     source: await openStore(source, { domains: { source: {} } }),
     target: await openStore(target, { domains: { target: {} } }),
   }
-  const store = await openStore({ old: source, new: target }, { domains: bench, attendEveryMs: 50 })
+  const store = await openStore({ old: source, new: target }, { domains: bench, attendEveryMs: 1_000 })
   const move: Move = await store.move('bench', { to: 'new' })
   await move.start({ settings: { mirror: 'await' } })
   while (store.attendance('bench')?.await?.isDegraded !== false) {
