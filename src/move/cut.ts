@@ -18,7 +18,7 @@ import {
 import { amendReport, type CutoverReport, readReports } from './report.ts'
 import { defaultSettings } from './settings.ts'
 import type { Sides } from './sides.ts'
-import { type FullSight, requireBoth, type Sight, seeBoth } from './sight.ts'
+import { type FullSight, requireBoth, type Sight, see, seeBoth } from './sight.ts'
 import { lookAt, type MoveStatus, type Moving } from './status.ts'
 
 export interface CutOptions {
@@ -92,6 +92,8 @@ async function carryOut(
   try {
     done = await cutover(sides, { maxPauseMs: budgetMs, ...(signal && { signal }) })
   } catch (error) {
+    const goal = sides.source === moving.sides.source ? 'to' : 'from'
+    if (await wasDoneMeanwhile(moving, goal, error)) return reportOf(moving, undefined)
     await noteGivenUp(sides, error)
     throw error
   }
@@ -102,6 +104,13 @@ async function carryOut(
     return true
   })
   return reportOf(moving, epoch)
+}
+
+/** Whether another operator was faster, so that this one failed: what was asked for is done all the same. */
+async function wasDoneMeanwhile(moving: Moving, goal: 'to' | 'from', error: unknown): Promise<boolean> {
+  if (!isUnderpinError(error, 'fenced') && !isUnderpinError(error, 'gate')) return false
+  const sight = await see(moving.sides)
+  return sight.stage === 'mirroring' && isAt(sight, goal)
 }
 
 /** The report of an epoch; without one, the last. */
