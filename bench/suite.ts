@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { measureBloat } from './bloat.ts'
 import type { Case } from './case.ts'
+import { measureAwait, measureFenceCost, measurePause } from './cases/move-pause.ts'
 import { postgresCases } from './cases/postgres.ts'
 import { sqliteCases } from './cases/sqlite.ts'
 import { measureDelivery } from './delivery.ts'
@@ -74,6 +75,9 @@ async function postgresSuite(isQuick: boolean): Promise<Suite | string> {
         ),
       'move-eta': () => measureEta(places, isQuick ? 200_000 : 1_000_000),
       pgbench: () => runPgbench(places, isQuick ? 2 : 6),
+      'move-pause': () => measurePause(places, isQuick ? 12 : 60),
+      'move-fence-cost': () => measureFenceCost(isQuick ? 15 : 101),
+      'move-await': () => measureAwait(places, isQuick ? 7 : 31),
     },
     ...places,
     close: server.stop,

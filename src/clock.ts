@@ -11,9 +11,9 @@ export interface Clock {
   monotonic(): number
   /**
    * Calls `run` once after `ms` milliseconds; the returned function cancels it. Keeps the process alive until then:
-   * somebody waits for it, and a process must not end under a pending `await`.
+   * somebody waits for it, and a process must not end under a pending `await`. With `isIdle` nobody does, and it may.
    */
-  timer(ms: number, run: () => void): () => void
+  timer(ms: number, run: () => void, isIdle?: boolean): () => void
   /** A number in [0, 1). */
   random(): number
   /** A new unguessable id of 32 hex digits. */
@@ -24,8 +24,9 @@ export interface Clock {
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
-  timer(ms, run) {
+  timer(ms, run, isIdle = false) {
     const handle = setTimeout(run, ms)
+    if (isIdle) handle.unref()
     return () => clearTimeout(handle)
   },
   random: () => Math.random(),

@@ -2,12 +2,14 @@
  * The way of a domain's calls to the backend that holds authority. The fence records of the backends say which one
  * that is, and nothing else does: a call that was refused as `fenced` looks again and goes where authority is now.
  */
-import { type Authority, AuthorityReads } from './authority-reads.ts'
+import { AuthorityReads, servingRoles } from './authority-reads.ts'
 import type { Backend, CallOptions } from './backend/backend.ts'
-import { type Clock, sleep } from './clock.ts'
+import type { Clock } from './clock.ts'
+import { CommitLine } from './commit-line.ts'
 import { isUnderpinError, UnderpinError } from './error.ts'
 import { type EventCodec, plainEvents } from './facet/event/codec.ts'
 import type { DeclaredCollection, OwnCollections, Port } from './facet/port.ts'
+import { HeadWatch } from './head-watch.ts'
 import {
   type CollectionDefinition,
   definitionsCollection,
@@ -16,11 +18,12 @@ import {
 } from './model/collection.ts'
 import type { Commit, Outcome } from './model/commit.ts'
 import type { Document } from './model/document.ts'
-import { vacantFence } from './model/fence.ts'
 import type { Limits } from './model/limit.ts'
 import type { Cursor, Page } from './model/page.ts'
 import type { Position } from './model/position.ts'
 import { decodeValue, encodeValue } from './model/value.ts'
+import { noHooks, type RouteHooks } from './move/hooks.ts'
+import { type Authority, type Found, type Help, Search } from './search.ts'
 import { WithinRoute } from './within-route.ts'
 
 export interface RouteOptions {
@@ -29,6 +32,10 @@ export interface RouteOptions {
   readonly deadlineMs: number
   /** How events are written and read; as they are, if left out. */
   readonly events?: EventCodec
+  /** Who attends to moves of the domain; nobody, if left out. */
+  readonly hooks?: RouteHooks
+  /** Helps a domain that nobody holds authority over while calls wait; nobody does, if left out. */
+  readonly help?: Help
 }
 
 export class Route extends AuthorityReads implements Port {
@@ -37,47 +44,59 @@ export class Route extends AuthorityReads implements Port {
   readonly clock: Clock
   readonly limits: Limits
   readonly deadlineMs: number
+  protected override readonly hooks: RouteHooks
   readonly #candidates: readonly Backend[]
   readonly #collections = new Map<string, DeclaredCollection>()
   readonly #ensuring = new Map<OwnCollections, Promise<void>>()
+  readonly #accepts: Search
+  readonly #serves: Search
+  readonly #line: CommitLine
+  readonly #heads: HeadWatch
+  /** Who accepted commits last, and who served reads last: not the same while the domain is sealed. */
   #authority: Authority | undefined
+  #serving: Authority | undefined
 
   constructor(domain: string, candidates: readonly Backend[], options: RouteOptions) {
     super()
-    const { clock, limits, deadlineMs, events = plainEvents } = options
+    const { clock, limits, deadlineMs, events = plainEvents, hooks = noHooks } = options
     this.domain = domain
     this.events = events
     this.clock = clock
     this.limits = limits
     this.deadlineMs = deadlineMs
+    this.hooks = hooks
     this.#candidates = candidates
+    const search = { clock, deadlineMs }
+    this.#accepts = new Search(domain, candidates, { ...search, roles: ['authority'], help: options.help })
+    this.#serves = new Search(domain, candidates, { ...search, roles: servingRoles, help: options.help })
+    this.#line = new CommitLine({
+      ...{ domain, clock, deadlineMs },
+      known: () => this.#authority,
+      lost: (authority) => this.#lose(authority),
+      failed: (authority, error) => this.#doubt(authority, error),
+      find: async (signal, refused) => this.#remember(await this.#accepts.find({ signal, refused })),
+      nobody: () => this.#accepts.nobody(),
+      waited: (ms, epoch) => this.hooks.onWaited?.(ms, epoch),
+    })
+    this.#heads = new HeadWatch({
+      ...{ domain, clock },
+      find: async (signal) => (this.#serving ?? (await this.#find(undefined, { signal }))).backend,
+      isServing: async (backend, signal) => {
+        const { role } = await backend.fence(domain, { signal })
+        if (servingRoles.includes(role)) return true
+        if (this.#serving?.backend === backend) this.#serving = undefined
+        return false
+      },
+    })
   }
 
-  /** Where the domain was found last, and under which epoch. */
+  /** Who accepted commits of the domain last, and under which epoch. */
   get authority(): Authority | undefined {
     return this.#authority
   }
 
   within(client: unknown): Port {
     return new WithinRoute(this, this.#candidates, client)
-  }
-
-  /** Creates the domain on a backend if no candidate has it. Two processes may do so at once: one creates it. */
-  async create(on: Backend): Promise<void> {
-    const fences = await Promise.all(this.#candidates.map((backend) => backend.fence(this.domain)))
-    if (fences.some(({ role }) => role !== 'vacant')) return
-    await on.transition(this.domain, vacantFence, {
-      ...vacantFence,
-      role: 'authority',
-      epoch: 1,
-      incarnation: this.clock.id(),
-    })
-  }
-
-  /** Whether a candidate has the domain. */
-  async exists(): Promise<boolean> {
-    const fences = await Promise.all(this.#candidates.map((backend) => backend.fence(this.domain)))
-    return fences.some(({ role }) => role !== 'vacant')
   }
 
   /** Takes up the stored collections, and stores what the application declares beyond them. */
@@ -141,33 +160,21 @@ export class Route extends AuthorityReads implements Port {
     )
   }
 
-  async commit(commit: Commit, options?: CallOptions): Promise<Outcome> {
-    const authority = this.#authority
-    if (authority !== undefined) {
-      try {
-        const [outcome] = await authority.backend.commit(this.domain, authority.epoch, [commit], options)
-        return outcome as Outcome
-      } catch (error) {
-        if (!isUnderpinError(error, 'fenced')) throw error
-        if (this.#authority === authority) this.#authority = undefined
-      }
-    }
-    const [outcome] = await this.withAuthority(options, ({ backend, epoch }) =>
-      backend.commit(this.domain, epoch, [commit], options),
-    )
-    return outcome as Outcome
+  commit(commit: Commit, options?: CallOptions): Promise<Outcome> {
+    const outcome = this.#line.commit(commit, options)
+    return this.hooks.onCommitted === undefined ? outcome : this.#told(outcome, options)
   }
 
-  async *watch(signal: AbortSignal): AsyncGenerator<Position> {
-    while (!signal.aborted) {
-      const authority = await this.#find({ signal }).catch((error: unknown) => {
-        if (!signal.aborted) throw error
-      })
-      if (authority === undefined) return
-      const { backend } = authority
-      yield* backend.watch(this.domain, signal)
-      if (backend === this.#authority?.backend) return
-    }
+  /** Who follows the commits of the domain is told of each before its caller is. */
+  async #told(committing: Promise<Outcome>, options: CallOptions | undefined): Promise<Outcome> {
+    const outcome = await committing
+    await this.hooks.onCommitted?.(outcome, options?.signal)
+    return outcome
+  }
+
+  /** Heads as they move, of whoever serves the domain. Ends when the signal aborts or the store is closed. */
+  watch(signal: AbortSignal): AsyncGenerator<Position> {
+    return this.#heads.heads(signal)
   }
 
   protected async withAuthority<R>(
@@ -175,40 +182,51 @@ export class Route extends AuthorityReads implements Port {
     call: (authority: Authority) => Promise<R>,
   ): Promise<R> {
     const since = this.clock.monotonic()
+    let refused: Authority | undefined
     for (;;) {
-      const authority = this.#authority ?? (await this.#find(options))
+      const authority = this.#serving ?? (await this.#find(refused, options, since))
       try {
-        return await call(authority)
+        const result = await call(authority)
+        if (refused !== undefined) this.hooks.onWaited?.(this.clock.monotonic() - since, authority.epoch)
+        return result
       } catch (error) {
+        this.#doubt(authority, error)
         if (!isUnderpinError(error, 'fenced') || this.clock.monotonic() - since > this.deadlineMs) throw error
-        if (this.#authority === authority) this.#authority = undefined
+        this.#lose(authority)
+        refused = authority
       }
     }
   }
 
-  /** Asks the candidates until one holds authority or the deadline passes. */
-  async #find(options: CallOptions | undefined): Promise<Authority> {
-    const since = this.clock.monotonic()
-    for (let delayMs = 1; ; delayMs = Math.min(delayMs * 2, 50)) {
-      const fences = await Promise.all(this.#candidates.map((backend) => backend.fence(this.domain, options)))
-      const at = fences.findIndex(({ role }) => role === 'authority')
-      const [backend, fence] = [this.#candidates[at], fences[at]]
-      if (backend !== undefined && fence !== undefined) return this.#remember({ backend, epoch: fence.epoch })
-      if (this.clock.monotonic() - since > this.deadlineMs || fences.every(({ role }) => role === 'vacant')) {
-        const found = this.#candidates.map(({ name }, i) => `${name}: ${fences[i]?.role}`).join(', ')
-        throw new UnderpinError(
-          'fenced',
-          `No backend holds authority over domain ${this.domain} (${found})`,
-          { details: { domain: this.domain } },
-        )
-      }
-      await sleep(this.clock, delayMs, options?.signal)
-    }
+  async #find(
+    refused: Authority | undefined,
+    options: CallOptions | undefined,
+    since = this.clock.monotonic(),
+  ): Promise<Authority> {
+    return this.#remember(await this.#serves.find({ since, signal: options?.signal, refused }))
   }
 
-  #remember(authority: Authority): Authority {
-    this.#authority = authority
+  #remember({ backend, epoch, role }: Found): Authority {
+    const authority = { backend, epoch }
+    this.#serving = authority
+    this.#heads.found(backend)
+    if (role === 'authority') this.#authority = authority
     return authority
+  }
+
+  /** A backend that cannot be reached may have been left: the next call looks again, if there is another one to look at. */
+  #doubt(authority: Authority, error: unknown): void {
+    const isAway = (['unavailable', 'timeout', 'unknown'] as const).some((code) =>
+      isUnderpinError(error, code),
+    )
+    if (isAway && this.#candidates.length > 1) this.#lose(authority)
+  }
+
+  #lose(authority: Authority): void {
+    const isSame = (known: Authority | undefined) =>
+      known?.backend === authority.backend && known.epoch === authority.epoch
+    if (isSame(this.#authority)) this.#authority = undefined
+    if (isSame(this.#serving)) this.#serving = undefined
   }
 
   async #declare(commit: Commit): Promise<boolean> {

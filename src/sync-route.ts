@@ -13,7 +13,7 @@ import {
 } from './model/collection.ts'
 import type { Commit, Outcome } from './model/commit.ts'
 import type { Document, DocumentKey } from './model/document.ts'
-import { vacantFence } from './model/fence.ts'
+import { type Fence, vacantFence } from './model/fence.ts'
 import type { Limits } from './model/limit.ts'
 import type { Cursor, Page, Query, Range, Served } from './model/page.ts'
 import type { Position } from './model/position.ts'
@@ -93,9 +93,9 @@ export class SyncRoute implements SyncPort {
   }
 
   head(): Position {
-    const { role, head } = this.#retry(() => this.#backend.fence(this.domain))
-    if (role !== 'authority') throw this.#fenced()
-    return head
+    const fence = this.#retry(() => this.#backend.fence(this.domain))
+    if (fence.role !== 'authority') throw this.#fenced(fence)
+    return fence.head
   }
 
   #takeUpStored(): void {
@@ -150,7 +150,7 @@ export class SyncRoute implements SyncPort {
 
   #read<R extends Served>(call: () => R): R {
     const result = this.#retry(call)
-    if (result.role !== 'authority') throw this.#fenced()
+    if (result.role !== 'authority') throw this.#fenced(this.#retry(() => this.#backend.fence(this.domain)))
     return result
   }
 
@@ -161,16 +161,25 @@ export class SyncRoute implements SyncPort {
     } catch (error) {
       if (!isUnderpinError(error, 'fenced')) throw error
     }
-    const { role, epoch } = this.#retry(() => this.#backend.fence(this.domain))
-    if (role !== 'authority') throw this.#fenced()
-    this.#epoch = epoch
-    return this.#retry(() => call(epoch))
+    const fence = this.#retry(() => this.#backend.fence(this.domain))
+    if (fence.role !== 'authority') throw this.#fenced(fence)
+    this.#epoch = fence.epoch
+    return this.#retry(() => call(fence.epoch))
   }
 
-  #fenced(): UnderpinError {
-    return new UnderpinError('fenced', `The backend does not hold authority over domain ${this.domain}`, {
-      hint: 'The domain was moved: open it with openStore, which finds where it is now.',
-    })
+  /** This backend knows of other copies only the incarnation that it handed off to. */
+  #fenced({ role, epoch, successor }: Fence): UnderpinError {
+    const isPassing = role === 'sealed'
+    return new UnderpinError(
+      'fenced',
+      `Domain ${this.domain} is ${role} here: ${isPassing ? 'it is being moved' : `it was moved${successor === null ? '' : ` to the copy ${successor}`}`}`,
+      {
+        hint: isPassing
+          ? 'Nothing was written. Call again in a moment.'
+          : 'Open it with openStore and all of its backends, which finds where it is now; here it goes on if it is moved back.',
+        details: { domain: this.domain, role, epoch, successor },
+      },
+    )
   }
 
   /** Waits, blocking, while another process holds the lock. */

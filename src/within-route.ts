@@ -2,13 +2,14 @@
  * The way of a domain's calls through a transaction that the caller holds. Authority is looked for through that same
  * transaction, because its client may be the only connection there is; and what is found is not told to the store.
  */
-import { type Authority, AuthorityReads } from './authority-reads.ts'
+import { AuthorityReads } from './authority-reads.ts'
 import type { Backend, CallOptions } from './backend/backend.ts'
 import { isUnderpinError, UnderpinError } from './error.ts'
 import type { OwnCollections, Port } from './facet/port.ts'
 import type { Commit, Outcome } from './model/commit.ts'
 import type { Position } from './model/position.ts'
 import type { Route } from './route.ts'
+import type { Authority } from './search.ts'
 
 export class WithinRoute extends AuthorityReads implements Port {
   readonly #route: Route
@@ -87,7 +88,8 @@ export class WithinRoute extends AuthorityReads implements Port {
     call: (authority: Authority) => Promise<R>,
   ): Promise<R> {
     const known = this.#authority
-    if (known !== undefined) {
+    // Where it was found last may be past: only what the transaction can refuse counts without a look.
+    if (known !== undefined && this.#within.has(known.backend)) {
       try {
         return await call(this.#of(known))
       } catch (error) {
@@ -110,7 +112,10 @@ export class WithinRoute extends AuthorityReads implements Port {
     throw new UnderpinError(
       'fenced',
       `No backend holds authority over domain ${this.domain}, as this transaction sees it (${found.join(', ')})`,
-      { details: { domain: this.domain } },
+      {
+        hint: 'Nothing was written. If the domain is being moved, roll back and run your whole transaction again.',
+        details: { domain: this.domain },
+      },
     )
   }
 

@@ -14,6 +14,7 @@ import { Pulse } from '../src/facet/subscription/pulse.ts'
 import { Subscription } from '../src/facet/subscription/subscription.ts'
 import { limits } from '../src/model/limit.ts'
 import { encodeValue } from '../src/model/value.ts'
+import { createDomain } from '../src/move/create.ts'
 import { Route } from '../src/route.ts'
 import { FakeClock, idle } from './fake-clock.ts'
 
@@ -29,7 +30,7 @@ describe('a consumer', () => {
     clock = new FakeClock()
     stop = new AbortController()
     const route = new Route('app', [backend], { clock, limits, deadlineMs: 10_000 })
-    await route.create(backend)
+    await createDomain({ domain: 'app', candidates: [backend], on: backend, clock: route.clock })
     await route.declare(new Map([['things', { definition: { fields: {}, indexes: {} }, schema: undefined }]]))
     await route.ensure({ ...leaseCollections, ...checkpointCollections })
     port = route

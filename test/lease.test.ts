@@ -5,6 +5,7 @@ import { LeasedPort } from '../src/facet/leased-port.ts'
 import type { Port } from '../src/facet/port.ts'
 import { limits } from '../src/model/limit.ts'
 import { encodeValue } from '../src/model/value.ts'
+import { createDomain } from '../src/move/create.ts'
 import { Route } from '../src/route.ts'
 import { FakeClock } from './fake-clock.ts'
 
@@ -17,7 +18,7 @@ async function processes(): Promise<[Made, Made]> {
   const made = async (i: number): Promise<Made> => {
     const clock = new FakeClock()
     const port = new Route('app', [backend], { clock, limits, deadlineMs: 10_000 })
-    await port.create(backend)
+    await createDomain({ domain: 'app', candidates: [backend], on: backend, clock: port.clock })
     await port.declare(new Map([['things', { definition: { fields: {}, indexes: {} }, schema: undefined }]]))
     return { clock, port, leases: new Leases(port, `process ${i}`) }
   }

@@ -7,6 +7,7 @@ import { UnseenFinder } from '../src/facet/unseen.ts'
 import { limits } from '../src/model/limit.ts'
 import { truncationsCollection } from '../src/model/truncation.ts'
 import { encodeValue } from '../src/model/value.ts'
+import { createDomain } from '../src/move/create.ts'
 import { Route } from '../src/route.ts'
 import { FakeClock } from './fake-clock.ts'
 import { Random } from './subscription/random.ts'
@@ -63,7 +64,7 @@ async function openPort(): Promise<Port> {
   const backend = memory()
   await backend.open()
   const route = new Route('app', [backend], { clock: new FakeClock(), limits, deadlineMs: 10_000 })
-  await route.create(backend)
+  await createDomain({ domain: 'app', candidates: [backend], on: backend, clock: route.clock })
   return route
 }
 

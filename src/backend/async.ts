@@ -110,14 +110,15 @@ export abstract class EmbeddedBackend implements Backend {
     try {
       this.watchBegins()
       isWatching = true
-      let seen = -1
+      let seen = ''
       while (!over.aborted) {
         if (!isDue) await new Promise<void>((resolve) => (wake = resolve))
         if (over.aborted) return
         isDue = false
-        const { head } = this.sync.fence(domain)
-        if (head !== seen) yield head
-        seen = head
+        const { head, role, epoch } = this.sync.fence(domain)
+        const found = `${head} ${role} ${epoch}`
+        if (found !== seen) yield head
+        seen = found
       }
     } finally {
       release()

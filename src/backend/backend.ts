@@ -62,7 +62,11 @@ interface Verbs {
    * is at the end when `next === head`. A page never splits a commit, so it may hold more than `limit`.
    */
   changes(domain: string, after: Position, limit: number): FeedPart
-  /** A follower takes a page of the feed, verbatim; its head becomes `page.next`. `fenced` if it is no follower of this epoch. */
+  /**
+   * A follower takes a page of the feed, verbatim; its head becomes `page.next`. `fenced` if it is no follower of this
+   * epoch. Nothing else changes what it holds: a store's own expiry is never used, because a record that goes by itself
+   * would make two sides differ; what is expired is hidden when it is read and deleted by commits.
+   */
   apply(domain: string, epoch: number, page: FeedPart): void
   /**
    * Compare-and-set of the fence, the only way a role or an epoch changes; waits for commits in flight. False if the
@@ -90,7 +94,10 @@ export interface Backend extends Async<Verbs> {
   open(): Promise<void>
   /** Idempotent; waits for calls in flight, ends watchers. Calls afterwards fail with `closed`. */
   close(): Promise<void>
-  /** Heads as they move: hints only, some may be left out. Ends when the signal aborts or the backend closes. */
+  /**
+   * Heads as they move, and the same once more when the role or the epoch changes: hints only, some may be left out. Ends
+   * when the signal aborts or the backend closes.
+   */
   watch(domain: string, signal: AbortSignal): AsyncIterable<Position>
   /**
    * The verbs inside a transaction that the caller holds with `client`: reads see what it sees, and an outcome is

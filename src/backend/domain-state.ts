@@ -85,7 +85,7 @@ export class DomainState implements View {
     for (const [name, definition] of declaredIn(plan.changes)) {
       const collection = this.#collections.get(name)
       if (collection === undefined) this.#collections.set(name, new CollectionState(definition))
-      else collection.redefine(name, definition)
+      else collection.redefine(name, definition, this.rights.role !== 'authority')
     }
     for (const change of plan.changes)
       if (change.kind !== 'event' && !this.#collections.has(change.collection))
@@ -214,14 +214,19 @@ class CollectionState {
   readonly #expiring = new Ordered<Entry>(compareEntries)
   readonly #indexes = new Map<string, Ordered<Entry>>()
   readonly #holders = new Map<string, Map<string, string>>()
+  /** Unique indexes in which a follower may hold several documents of one key. */
+  readonly #clashing = new Set<string>()
 
   constructor(definition: CollectionDefinition) {
     this.definition = definition
     for (const name of Object.keys(definition.indexes)) this.#createIndex(name)
   }
 
-  /** Adds the indexes that are new; `conflict` if a new unique one finds two documents with one key. */
-  redefine(collection: string, definition: CollectionDefinition): void {
+  /**
+   * Adds the indexes that are new; `conflict` if a new unique one finds two documents with one key. A follower may hold
+   * them: all but one are older state, and what took their place is further on in the feed.
+   */
+  redefine(collection: string, definition: CollectionDefinition, isFollower: boolean): void {
     const added = Object.entries(definition.indexes).filter(([name]) => !this.#indexes.has(name))
     const documents = [...this.records.values()].filter((record) => record.kind === 'document')
     for (const [name, index] of added) {
@@ -229,7 +234,8 @@ class CollectionState {
       for (const { id, data } of documents) {
         const key = JSON.stringify(uniqueKey(definition, index, decodeValue(data)))
         const holder = key === undefined ? undefined : holders.get(key)
-        if (holder !== undefined) throw duplicateKey(collection, name, [holder, id])
+        if (holder !== undefined && !isFollower) throw duplicateKey(collection, name, [holder, id])
+        if (holder !== undefined) this.#clashing.add(name)
         if (key !== undefined) holders.set(key, id)
       }
     }
@@ -344,7 +350,16 @@ class CollectionState {
     else this.#indexes.get(name)?.delete(entry)
     const unique = JSON.stringify(uniqueKey(this.definition, index, value))
     if (unique === undefined) return
-    if (isAdded) this.#holders.get(name)?.set(unique, document.id)
+    const holders = this.#holders.get(name)
+    if (isAdded) holders?.set(unique, document.id)
+    else if (!this.#clashing.has(name)) holders?.delete(unique)
+    else if (holders?.get(unique) === document.id) this.#passOn(name, key, unique)
+  }
+
+  /** The key of a document that goes is held by another one, if there is one. */
+  #passOn(name: string, key: readonly FieldValue[], unique: string): void {
+    const [next] = this.#indexes.get(name)?.from((entry) => (compareKeys(entry.key, key) < 0 ? -1 : 0)) ?? []
+    if (next !== undefined && compareKeys(next.key, key) === 0) this.#holders.get(name)?.set(unique, next.id)
     else this.#holders.get(name)?.delete(unique)
   }
 }

@@ -31,6 +31,8 @@ export const definitionsCollection = '$collections'
 export const commitsCollection = '$commits'
 /** Holds the record of the move that a domain is in, and of those that ended; declared when the first is started. */
 export const movesCollection = '$moves'
+/** Holds a document for each process that says it uses the domain; declared by the first that does. */
+export const processesCollection = '$processes'
 export const systemCollections: readonly string[] = [definitionsCollection, commitsCollection]
 
 /** Whether a collection is Underpin's own: the two above, and those that facets declare when they are first used. */

@@ -2,124 +2,123 @@
  * A move of one domain, as an operator drives it. Nothing of it lives in this object: where the move stands is in the
  * fences of the two backends, what is noted of it in the domain, so any process may go on from where another stopped.
  */
-import type { Backend } from '../backend/backend.ts'
-import type { Clock } from '../clock.ts'
+import { type Clock, sleep } from '../clock.ts'
 import { UnderpinError } from '../error.ts'
-import type { Fence } from '../model/fence.ts'
 import type { Position } from '../model/position.ts'
-import { cutover, giveUp, reopen, settle, start } from './cutover.ts'
-import { type Gate, gatesOf } from './gates.ts'
-import { Mover, type MoverOptions } from './mover.ts'
-import { type CutoverNote, changeRecord, endRecord, type MoveRecord, readRecord } from './record.ts'
-import { defaultSettings, type MoveSettings } from './settings.ts'
-import { look, lookFromLead, type Sides, type Stage, turned } from './sides.ts'
+import { untilDone } from './again.ts'
+import { type CutOptions, changeOwn, cut, holdUntilGo, noteGivenUp, refusal } from './cut.ts'
+import { giveUp, reopen, settle, start } from './cutover.ts'
+import type { MoveEnds } from './ends.ts'
+import type { Gap } from './gap.ts'
+import { gatesInTheWay, soakedMsOf } from './gates.ts'
+import { Mover } from './mover.ts'
+import { type MovePlan, type PlanOptions, planMove } from './plan.ts'
+import type { Progress } from './progress.ts'
+import { Pulse } from './pulse.ts'
+import { endRecord, type MoveRecord, readRecord } from './record.ts'
+import { type CutoverReport, readReports } from './report.ts'
+import { changeSettings, defaultSettings, type SettingsChange } from './settings.ts'
+import { readShadow, type ShadowReport } from './shadow.ts'
+import { lookFromLead } from './sides.ts'
+import { type Sight, see, seeBoth } from './sight.ts'
+import { lookEveryMs, type SoakOptions, watched } from './soak.ts'
+import { isNamedBy, isRecordOfMove, lookAt, type MoveStatus, type Moving } from './status.ts'
 import { type CompareOptions, type Comparison, compareSides } from './verify.ts'
-
-export interface MoveOptions {
-  /** The backend that the domain shall move to, by its name in the store. */
-  readonly to: string
-  /** The backend that it moves from; the one with authority (or, behind a cutover, the old side), if left out. */
-  readonly from?: string
-}
 
 /** Who asks for a step: a name for the record. */
 export interface By {
   readonly by?: string
 }
 
-/** Where a move stands: the stage of the domain, named by which side leads. */
-export type Phase =
-  | Exclude<Stage, 'alone'>
-  /** Nothing was begun, or all was given up. */
-  | 'none'
-  /** The target has authority, and the old side follows it. */
-  | 'reversed'
-  /** The target has authority and names nobody: the old side is of the past. */
-  | 'completed'
+export interface StartOptions extends By {
+  readonly settings?: SettingsChange
+}
 
-export interface MoveStatus {
-  readonly domain: string
-  readonly from: string
-  readonly to: string
-  readonly phase: Phase
-  /** The backend that accepts commits now; null while none does (sealed, or decided and not open yet). */
-  readonly authority: string | null
-  /** Up to where the copy holds everything, and the head of who it follows. */
-  readonly position: Position
-  readonly head: Position
-  readonly fences: Readonly<Record<string, Fence>>
-  readonly record: MoveRecord | undefined
-  readonly gates: readonly Gate[]
-  /** No gate is in the way of a cutover. */
-  readonly canCutOver: boolean
+/** How a move ended. */
+export interface Ending {
+  /** The copy that was given up is poisoned: it is thrown away by the next move to its backend. */
+  readonly isPoisoned: boolean
+  /** What is left to be done, and why it does no harm; null if nothing is. */
+  readonly owed: string | null
+}
+
+/** A cutover and a rollback, on live traffic. */
+export interface Drill {
+  readonly there: CutoverReport
+  readonly back: CutoverReport
+}
+
+export interface CallWith {
+  readonly signal?: AbortSignal
+}
+
+export interface RunOptions {
+  readonly signal: AbortSignal
+  /** Called after each page, and about once a second while there is nothing to copy; what it returns is waited for. */
+  readonly onProgress?: (progress: Progress) => unknown
 }
 
 export class Move {
   readonly domain: string
   readonly from: string
   readonly to: string
-  readonly #sides: Sides
+  readonly #moving: Moving
 
   /** Use `store.move(domain, { to })`. */
   constructor(domain: string, ends: MoveEnds, clock: Clock) {
     this.domain = domain
     this.from = ends.from.name
     this.to = ends.to.name
-    this.#sides = { domain, source: ends.from.backend, target: ends.to.backend, clock }
+    const sides = { domain, source: ends.from.backend, target: ends.to.backend, clock }
+    this.#moving = { domain, from: this.from, to: this.to, sides, wanted: ends.wanted }
   }
 
-  /** Where the move stands. Changes nothing. */
-  async status(): Promise<MoveStatus> {
-    const { sides, view, stage, isTurned } = await lookFromLead(this.#sides)
-    const { source, target } = view
-    const record = await readRecord(sides)
-    const phase = phaseOf(stage, isTurned)
-    const { position, head } = { position: target.head, head: source.head }
-    const gates = gatesOf(
-      { phase, position, head, record, now: this.#sides.clock.now(), latency: undefined },
-      (record?.settings ?? defaultSettings).gates,
-    )
-    const [from, to] = isTurned ? [target, source] : [source, target]
-    return {
-      ...{ domain: this.domain, from: this.from, to: this.to, phase },
-      authority: source.role !== 'authority' ? null : isTurned ? this.to : this.from,
-      ...{ position, head, fences: { [this.from]: from, [this.to]: to } },
-      ...{ record, gates, canCutOver: gates.every(({ holds }) => holds) },
-    }
+  /** What a move would meet: counts, issues, predicted time and pause. Changes nothing on either side. */
+  plan(options: PlanOptions = {}): Promise<MovePlan> {
+    return planMove(this.#moving, options)
+  }
+
+  /** Where the move stands, in words too, and what can be done. Changes nothing; a side that does not answer is named. */
+  async status({ signal }: CallWith = {}): Promise<MoveStatus> {
+    return (await lookAt(this.#moving, signal)).status
   }
 
   /** Makes the target a copy that follows, and notes the move. Goes on where an earlier start was broken off. */
-  async start({ by, settings }: By & { readonly settings?: Partial<MoveSettings> } = {}): Promise<void> {
-    await start(this.#sides)
-    const { source, target } = await look(this.#sides)
-    await changeRecord(this.#sides, (found) =>
-      found !== undefined && isOf(found, source, target)
-        ? undefined
-        : {
-            ...{ from: this.from, to: this.to, incarnations: [source.incarnation, target.incarnation] },
-            ...{ startedAt: this.#sides.clock.now(), by: by ?? null, isPaused: false, isHeld: false },
-            settings: { ...defaultSettings, ...settings },
-            ...{ gap: null, soundSince: null, verified: null, cutovers: [] },
-          },
-    )
+  async start({ by, settings = {} }: StartOptions = {}): Promise<void> {
+    // Refused before anything is done.
+    changeSettings(defaultSettings, settings)
+    await settle(this.#moving.sides)
+    const { isTurned, stage } = await seeBoth(this.#moving.sides)
+    if (isTurned || stage === 'sealed')
+      throw refusal(
+        this,
+        isTurned ? `is on ${this.to} already` : `is being cut over to ${this.to}`,
+        'underpin move status tells where it stands.',
+      )
+    await start(this.#moving.sides)
+    await this.#change((record) => ({
+      ...record,
+      by: record.by ?? by ?? null,
+      settings: changeSettings(record.settings, settings),
+    }))
   }
 
   /**
    * Copies until the signal aborts or the move is over: the backfill, the mirror, and behind a cutover the reverse mirror.
    * Waits out what a store does not answer, and a gap. Any number of processes may: one copies, the others watch it.
    */
-  run(options: Pick<MoverOptions, 'signal' | 'onProgress'>): Promise<void> {
-    return new Mover(this.#sides, options).run()
+  run(options: RunOptions): Promise<void> {
+    return this.#mover(options).run()
   }
 
   /** Copies until the copy holds everything that was there when this was called. `gate` if a gap is in the way. */
   async catchUp({
     signal = new AbortController().signal,
     onProgress,
-  }: Partial<Pick<MoverOptions, 'signal' | 'onProgress'>> = {}): Promise<void> {
-    const { sides } = await lookFromLead(this.#sides)
-    const { head: until } = await sides.source.fence(this.domain)
-    await new Mover(this.#sides, { signal, until, ...(onProgress && { onProgress }) }).run()
+  }: Partial<RunOptions> = {}): Promise<void> {
+    await settle(this.#moving.sides)
+    const { source } = await seeBoth(this.#moving.sides, signal)
+    await this.#mover({ signal, ...(onProgress && { onProgress }) }, source.head).run()
     if (signal.aborted)
       throw new UnderpinError('aborted', `The copy of domain ${this.domain} was given up`, {
         cause: signal.reason,
@@ -127,150 +126,207 @@ export class Move {
   }
 
   /** Stops movers in every process, until {@link resume}. Callers notice nothing. */
-  pause(): Promise<void> {
-    return this.#change((record) => ({ ...record, isPaused: true }))
+  async pause(): Promise<void> {
+    await this.#change((record) => ({ ...record, isPaused: true }))
   }
 
-  resume(): Promise<void> {
-    return this.#change((record) => ({ ...record, isPaused: false }))
+  async resume(): Promise<void> {
+    await this.#change((record) => ({ ...record, isPaused: false }))
   }
 
-  /** Changes how movers work, in every process, while they work. */
-  set(settings: Partial<MoveSettings>): Promise<void> {
-    return this.#change((record) => ({ ...record, settings: { ...record.settings, ...settings } }))
+  /** Changes how movers work, in every process, while they work. `invalid` for what is no setting. */
+  async set(settings: SettingsChange): Promise<void> {
+    await this.#change((record) => ({ ...record, settings: changeSettings(record.settings, settings) }))
   }
 
   /** Compares both sides record by record, and notes how it ended. */
   async verify(options?: CompareOptions): Promise<Comparison> {
-    const { sides } = await lookFromLead(this.#sides)
+    const { sides } = await seeBoth(this.#moving.sides, options?.signal)
     const comparison = await compareSides(sides, options)
     const { head, compared, differences } = comparison
-    const at = this.#sides.clock.now()
+    const verified = { at: sides.clock.now(), head, compared, differences: differences.length }
     await this.#change((record) => ({
       ...record,
-      verified: { at, head, compared, differences: differences.length },
-      soundSince: comparison.isEqual ? (record.soundSince ?? at) : null,
+      verified,
+      soundSince: comparison.isEqual ? record.soundSince : null,
     }))
     return comparison
   }
 
-  /** Takes authority to the other side: to the target, or after that by {@link rollback} back. */
-  cutover(options: By & { readonly maxPauseMs?: number } = {}): Promise<CutoverNote> {
-    return this.#cutover('to', options)
+  /** The changes that the copy does not take, as a mover met them last. */
+  async gaps({ signal }: CallWith = {}): Promise<readonly Gap[]> {
+    const gap = (await this.status(signal && { signal })).record?.gap
+    return gap == null ? [] : [gap]
+  }
+
+  /**
+   * Watches the gates until all of them have held for `forMs`, while it or another process watched; one that fails begins
+   * it anew. Compares both sides when the last comparison is too old. Survives its process: what was watched is noted.
+   */
+  async soak({ forMs, signal, onProgress }: SoakOptions): Promise<MoveStatus> {
+    await this.set({ gates: { soakMs: forMs } })
+    const { clock } = this.#moving.sides
+    const everyMs = lookEveryMs(forMs)
+    for (let wasAway = false; ; ) {
+      if (signal?.aborted)
+        throw new UnderpinError('aborted', 'The soak was given up', { cause: signal.reason })
+      let status = await this.status(signal && { signal })
+      if (needsVerify(status)) {
+        await this.verify(signal && { signal })
+        status = await this.status(signal && { signal })
+      }
+      const failing = gatesInTheWay(status.gates).filter(({ name }) => name !== 'soak')
+      const isSound = failing.length === 0 && !wasAway
+      wasAway = status.phase === 'unreachable'
+      if (!wasAway) await this.#change((record) => watched(record, isSound, clock.now(), everyMs))
+      const soakedMs = soakedMsOf((await this.status(signal && { signal })).record)
+      onProgress?.({ soakedMs, forMs, failing })
+      if (failing.length === 0 && soakedMs >= forMs) return this.status(signal && { signal })
+      await sleep(clock, everyMs, signal)
+    }
+  }
+
+  /**
+   * What shadow reads of all processes found between the two copies. With `sample`, in [0, 1], the part of their reads
+   * that processes make on both sides from then on: they learn of it, and note what they found, every few seconds.
+   */
+  async shadow({
+    sample,
+    signal,
+  }: CallWith & { readonly sample?: number } = {}): Promise<ShadowReport & { readonly processes: number }> {
+    if (sample !== undefined) await this.set({ shadow: sample })
+    const { sides, view } = await lookFromLead(this.#moving.sides, signal && { signal })
+    return readShadow(sides, [view.source.incarnation, view.target.incarnation], signal && { signal })
+  }
+
+  /**
+   * Takes authority to the other side. Refused with `gate` (`details.gates`) unless all gates hold; given up, with the
+   * source in authority, if callers would wait longer than `maxPauseMs`. One that was broken off is gone on with.
+   */
+  cutover(options: CutOptions = {}): Promise<CutoverReport> {
+    return cut(this.#moving, 'to', options)
   }
 
   /** The same cutover in the other direction, as often as wanted, until {@link complete}. */
-  rollback(options: By & { readonly maxPauseMs?: number } = {}): Promise<CutoverNote> {
-    return this.#cutover('from', options)
+  rollback(options: CutOptions = {}): Promise<CutoverReport> {
+    return cut(this.#moving, 'from', options)
   }
 
-  /** Ends the move behind its cutover: the old side is of the past, and never opens again. */
-  async complete(): Promise<void> {
-    await settle(this.#sides)
-    const { sides, isTurned } = await lookFromLead(this.#sides)
-    if (!isTurned) throw this.#refusal('is not cut over yet', 'Cut over, or cancel the move.')
-    await endRecord(sides)
-    await giveUp(sides)
+  /** Waits, while it mirrors, until some process calls {@link go}: what `hold` does before a cutover. */
+  async hold({ signal }: CallWith = {}): Promise<void> {
+    await holdUntilGo(this.#moving, await seeBoth(this.#moving.sides, signal), signal)
   }
 
-  /** Ends the move before its cutover, or behind a rollback: the copy is poisoned, and never opens. */
-  async cancel(): Promise<void> {
-    await settle(this.#sides)
-    const { sides, isTurned, stage } = await lookFromLead(this.#sides)
-    if (isTurned) throw this.#refusal('is cut over', 'Roll back first, or complete the move.')
-    if (stage === 'sealed') await reopen(sides)
-    await endRecord(sides)
-    await giveUp(sides)
+  /** Lets a cutover that is held, in whatever process, go on. */
+  async go(): Promise<void> {
+    const { record } = await this.status()
+    if (record?.isHeld !== true) throw refusal(this, 'has no cutover that is held', 'Cut over with hold.')
+    await this.#change((found) => ({ ...found, isHeld: false, goes: found.goes + (found.isHeld ? 1 : 0) }))
   }
 
-  async #cutover(
-    goal: 'to' | 'from',
-    { by, maxPauseMs }: By & { readonly maxPauseMs?: number },
-  ): Promise<CutoverNote> {
-    await settle(this.#sides)
-    const { sides, isTurned } = await lookFromLead(this.#sides)
-    const [from, to] = isTurned ? [this.to, this.from] : [this.from, this.to]
-    if (isTurned === (goal === 'to'))
-      throw this.#refusal(`is on ${from} already`, 'underpin move status tells where it stands.')
-    const before = await readRecord(sides)
-    const { head, pauseMs, drained } = await cutover(sides, {
-      maxPauseMs: maxPauseMs ?? before?.settings.maxPauseMs ?? defaultSettings.maxPauseMs,
+  /** Gives up a cutover that nothing was decided of, whoever began it: the source accepts commits again. */
+  async reopen({ by }: By = {}): Promise<void> {
+    const { sides, source } = await see(this.#moving.sides)
+    if (source?.role !== 'sealed')
+      throw refusal(this, 'is not sealed', 'underpin move status tells where it stands.')
+    await reopen(sides)
+    await noteGivenUp(sides, `given up by ${by ?? 'somebody'}`)
+  }
+
+  /** Ends the move behind its cutover: the old side is of the past, and never opens again. It need not answer. */
+  complete({ by }: By = {}): Promise<Ending> {
+    return this.#end('complete', by)
+  }
+
+  /** Ends the move before its cutover, or behind a rollback: the copy never opens. It need not answer. */
+  cancel({ by }: By = {}): Promise<Ending> {
+    return this.#end('cancel', by)
+  }
+
+  /** A cutover and a rollback on live traffic. */
+  async drill(options: Omit<CutOptions, 'hold'> = {}): Promise<Drill> {
+    const there = await this.cutover(options)
+    return { there, back: await this.rollback({ ...options, force: true }) }
+  }
+
+  /** What is noted of the cutovers of the domain, the oldest first. */
+  async report({ signal }: CallWith = {}): Promise<readonly CutoverReport[]> {
+    const { sides } = await seeBoth(this.#moving.sides, signal)
+    return readReports(sides, signal && { signal })
+  }
+
+  #mover({ signal, onProgress }: RunOptions, until?: Position): Mover {
+    const pulse = new Pulse(this.#moving.sides)
+    return new Mover(this.#moving.sides, {
+      ...{ signal, ...(until !== undefined && { until }) },
+      onProgress: async (progress) => {
+        await pulse.beat(progress)
+        await onProgress?.(progress)
+      },
     })
-    const { digest } = await sides.source.fence(this.domain)
-    const at = this.#sides.clock.now()
-    const note = { at, from, to, head, digest, pauseMs, drained, by: by ?? null }
-    await changeRecord(
-      turned(sides),
-      (record) => record && { ...record, cutovers: [...record.cutovers, note] },
-    )
-    return note
   }
 
-  async #change(change: (record: MoveRecord) => MoveRecord): Promise<void> {
-    const { sides } = await lookFromLead(this.#sides)
-    let isThere = false
-    await changeRecord(sides, (record) => {
-      isThere = record !== undefined
-      return record && change(record)
-    })
-    if (!isThere) throw this.#refusal('is in no move', 'Start one.')
+  async #end(how: 'complete' | 'cancel', by: string | undefined): Promise<Ending> {
+    const { sides: given } = this.#moving
+    if ((await see(given)).stage !== undefined) await settle(given)
+    const sight = await see(given)
+    const { sides, isTurned, source, target } = sight
+    if (source === undefined) throw this.#cannotEnd('while who leads does not answer')
+    if (isTurned !== (how === 'complete'))
+      throw isTurned
+        ? refusal(this, 'is cut over', 'Roll back first, or complete the move.')
+        : refusal(this, 'is not cut over yet', 'Cut over, or cancel the move.')
+    if (source.role !== 'authority' && source.role !== 'sealed' && target === undefined)
+      throw this.#cannotEnd(`while ${isTurned ? this.from : this.to} does not answer: it may have authority`)
+    if (source.role === 'sealed') await reopen(sides)
+    const isPoisoned = await giveUp(sides, await this.#successor(sight))
+    const ended = { how, at: sides.clock.now(), by: by ?? null }
+    if (source.role === 'authority' || source.role === 'sealed')
+      await endRecord(sides, (record) => isRecordOfMove(this, record, source, target), ended)
+    const copy = isTurned ? this.from : this.to
+    return {
+      isPoisoned,
+      owed: isPoisoned
+        ? null
+        : `The copy on ${copy} did not answer and is not poisoned yet. Nobody names it, so it can never open; ${how} again, or the next start, poisons it.`,
+    }
   }
 
-  #refusal(what: string, hint: string): UnderpinError {
-    return new UnderpinError('gate', `Domain ${this.domain} ${what}`, {
-      hint,
+  /** The incarnation of the copy that is given up: never that of a move to somewhere else. */
+  async #successor({ sides, source, target }: Sight): Promise<string> {
+    const named = source?.successor ?? null
+    if (named === null || target?.incarnation === named) return named ?? ''
+    const record = await readRecord(sides)
+    // Without a record nobody knows better than who asks, unless another copy stands there.
+    const isOurs =
+      record === undefined
+        ? target === undefined || target.role === 'vacant'
+        : isNamedBy(this, record, source)
+    if (isOurs) return named
+    if (target !== undefined) return target.incarnation
+    throw this.#cannotEnd('while the copy does not answer: the domain is in a move to somewhere else')
+  }
+
+  #cannotEnd(why: string): UnderpinError {
+    return new UnderpinError('unavailable', `The move of ${this.domain} cannot be ended ${why}`, {
+      hint: 'Nothing was changed. Try again when it answers.',
       details: { domain: this.domain },
     })
   }
-}
 
-function phaseOf(stage: Stage, isTurned: boolean): Phase {
-  if (stage === 'alone') return isTurned ? 'completed' : 'none'
-  return stage === 'mirroring' && isTurned ? 'reversed' : stage
-}
-
-/** The two backends of a move, by name. */
-export interface MoveEnds {
-  readonly from: { readonly name: string; readonly backend: Backend }
-  readonly to: { readonly name: string; readonly backend: Backend }
-}
-
-/** Finds the two ends among a store's backends. */
-export async function endsOf(
-  domain: string,
-  backends: ReadonlyMap<string, Backend>,
-  { to, from }: MoveOptions,
-): Promise<MoveEnds> {
-  const target = end(backends, to)
-  if (from !== undefined) return { from: end(backends, from), to: target }
-  const others = [...backends.keys()].filter((name) => name !== to)
-  const { successor } = await target.backend.fence(domain)
-  for (const name of others) {
-    const fence = await end(backends, name).backend.fence(domain)
-    const isFrom =
-      successor === null
-        ? ['authority', 'sealed', 'handed-off'].includes(fence.role)
-        : fence.incarnation === successor
-    if (isFrom) return { from: end(backends, name), to: target }
+  #change(change: (record: MoveRecord) => MoveRecord): Promise<true> {
+    return untilDone<true>(this.#moving.sides.clock, async () => {
+      const sight = await seeBoth(this.#moving.sides)
+      if (sight.stage === 'alone') throw refusal(this, 'is in no move', 'Start one.')
+      await changeOwn(this.#moving, sight, change)
+      return true
+    })
   }
-  throw new UnderpinError(
-    'invalid',
-    `None of ${others.join(', ')} holds domain ${domain} or is its old side`,
-    {
-      hint: 'Say which backend it moves from.',
-    },
-  )
 }
 
-function end(backends: ReadonlyMap<string, Backend>, name: string) {
-  const backend = backends.get(name)
-  if (backend !== undefined) return { name, backend }
-  throw new UnderpinError(
-    'invalid',
-    `The store has no backend ${JSON.stringify(name)}: it has ${[...backends.keys()].join(', ')}`,
-  )
-}
-
-function isOf({ incarnations: [a, b] }: MoveRecord, source: Fence, target: Fence): boolean {
-  return a === source.incarnation && b === target.incarnation
+/** The last comparison is too old, or there is none; one that found differences waits for the operator. */
+function needsVerify({ gates, record, phase }: MoveStatus): boolean {
+  const isFollowing = phase === 'mirroring' || phase === 'reversed'
+  const isOld = gates.some(({ name, holds }) => name === 'verified' && !holds)
+  return isFollowing && isOld && (record?.verified?.differences ?? 0) === 0
 }

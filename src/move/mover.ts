@@ -185,7 +185,8 @@ export class Mover {
     this.#lookedAt = this.#now()
     if (stage === 'mirroring') this.#sealedSince = undefined
     else this.#sealedSince ??= this.#now()
-    if (this.#now() - (this.#sealedSince ?? this.#now()) > sealedMs) await this.#help(() => reopen(sides))
+    const mostSealedMs = Math.max(sealedMs, 2 * (this.#record?.attempt?.maxPauseMs ?? 0))
+    if (this.#now() - (this.#sealedSince ?? this.#now()) > mostSealedMs) await this.#help(() => reopen(sides))
     if (stage === 'mirroring') await this.#note(sides)
     return true
   }

@@ -1,20 +1,21 @@
 /**
- * What is noted of a move in the domain itself, so that every process sees it and it moves along: one document of
- * `$moves`. It decides nothing: who holds authority is in the fences alone, and a record that is lost or late costs
- * only what it tells. What changes with every page (position, rate) is not in it: the fences say it.
+ * What is noted of a move in the domain itself: one document of `$moves` (`ledger.ts`). It decides nothing: who holds
+ * authority is in the fences alone, and a record that is lost or late costs only what it tells. What changes with every
+ * page (position, rate) is not in it: the fences say it.
  */
-import type { Backend } from '../backend/backend.ts'
-import { UnderpinError } from '../error.ts'
-import { definitionsCollection, movesCollection, plainCollection } from '../model/collection.ts'
-import type { Commit } from '../model/commit.ts'
+import type { CallOptions } from '../backend/backend.ts'
+import { isUnderpinError, UnderpinError } from '../error.ts'
+import type { Fence } from '../model/fence.ts'
 import type { Position } from '../model/position.ts'
-import { decodeValue, encodeValue } from '../model/value.ts'
+import type { Gate } from './gates.ts'
+import { type EntryChange, readEntry, writeEntries } from './ledger.ts'
 import type { Gap } from './mirror.ts'
-import type { MoveSettings } from './settings.ts'
+import { defaultSettings, type MoveSettings } from './settings.ts'
 import type { Sides } from './sides.ts'
 
-/** The document of the move under way; those that ended are under `ended-<startedAt>`. */
+/** The document of the move under way. */
 const currentId = 'current'
+const moverId = 'mover'
 
 /** A full comparison of both sides, as it ended. */
 export interface VerifyNote {
@@ -24,20 +25,21 @@ export interface VerifyNote {
   readonly differences: number
 }
 
-/** A cutover, as it was. */
-export interface CutoverNote {
+/** A cutover that was begun: noted before the seal, so that whoever finishes it knows what to report. */
+export interface CutoverAttempt {
+  readonly id: string
   readonly at: number
-  readonly from: string
-  readonly to: string
-  /** The last position of the old side. */
-  readonly head: Position
-  readonly digest: string
-  /** Milliseconds from before the seal until the target was open. */
-  readonly pauseMs: number
-  /** Records copied behind the seal. */
-  readonly drained: number
   /** Who did it: a name that the operator gave. */
   readonly by: string | null
+  readonly from: string
+  readonly to: string
+  readonly maxPauseMs: number
+  /** Milliseconds of pause that were predicted from the round trips; null if they were not measured. */
+  readonly predictedPauseMs: number | null
+  readonly isForced: boolean
+  readonly gates: readonly Gate[]
+  /** Why it was given up, and how long writers were held up by it; null while it was not. */
+  readonly givenUp: { readonly at: number; readonly why: string; readonly pauseMs: number } | null
 }
 
 export interface MoveRecord {
@@ -51,43 +53,123 @@ export interface MoveRecord {
   readonly isPaused: boolean
   /** A cutover that is ready waits until somebody says go. */
   readonly isHeld: boolean
+  /** How often somebody said go: so that one who waits tells it from a hold that was withdrawn. */
+  readonly goes: number
   readonly settings: MoveSettings
   /** What the target does not take, and since when; null while there is none. */
   readonly gap: (Gap & { readonly since: number }) | null
-  /** Since when the copy followed without a gap or a difference; null while it does not. */
+  /** Gaps that there were in all, and records that were repaired. */
+  readonly gapsSeen: number
+  readonly repaired: number
+  /** Since when all gates but the soak held while somebody watched; null while they do not. */
   readonly soundSince: number | null
+  /** When somebody watched last. */
+  readonly watchedAt: number | null
   readonly verified: VerifyNote | null
-  readonly cutovers: readonly CutoverNote[]
+  /** The last cutover that was begun, in either direction. */
+  readonly attempt: CutoverAttempt | null
+  /** How the move ended; null while it lasts. */
+  readonly ended: {
+    readonly how: 'complete' | 'cancel'
+    readonly at: number
+    readonly by: string | null
+  } | null
 }
 
-interface Found {
-  readonly record: MoveRecord
-  readonly revision: Position
+/** That somebody copies: noted by movers every few seconds. */
+export interface MoverNote {
+  readonly at: number
+  readonly position: Position
+  /** Records a second, as measured last; null if it is not. */
+  readonly rate: number | null
 }
 
-/** The record of the move between these two copies, as the source (who holds authority) has it. */
-export async function readRecord(sides: Sides): Promise<MoveRecord | undefined> {
-  return (await find(sides))?.record
+/** A record as a move begins. */
+export function newRecord(
+  { from, to }: { readonly from: string; readonly to: string },
+  incarnations: MoveRecord['incarnations'],
+  startedAt: number,
+): MoveRecord {
+  return {
+    ...{ from, to, incarnations, startedAt, by: null, isPaused: false, isHeld: false, goes: 0 },
+    settings: defaultSettings,
+    ...{
+      gap: null,
+      gapsSeen: 0,
+      repaired: 0,
+      soundSince: null,
+      watchedAt: null,
+      verified: null,
+      attempt: null,
+      ended: null,
+    },
+  }
 }
+
+/** Whether a record is of the move between these two copies, whichever of them leads; one that is not seen may be any. */
+export function isRecordOf(
+  { incarnations }: MoveRecord,
+  a: Fence | undefined,
+  b: Fence | undefined,
+): boolean {
+  return [a, b].every((fence) => fence === undefined || incarnations.includes(fence.incarnation))
+}
+
+/** The record as the source (who holds authority) has it, of whatever move it is: compare it with {@link isRecordOf}. */
+export async function readRecord(
+  sides: Pick<Sides, 'domain' | 'source'>,
+  options?: CallOptions,
+): Promise<MoveRecord | undefined> {
+  return (await readEntry<MoveRecord>(sides, currentId, options))?.value
+}
+
+/** Tries of a change that others overtake, or whose outcome stays unknown, before the error stands. */
+const tries = 20
 
 /** Changes the record by what `change` makes of it; again if somebody else did so meanwhile. Nothing if it makes nothing. */
 export async function changeRecord(
   sides: Sides,
   change: (record: MoveRecord | undefined) => MoveRecord | undefined,
-): Promise<void> {
-  await declareRecords(sides)
-  for (;;) {
-    const found = await find(sides)
-    const next = change(found?.record)
-    if (next === undefined) return
-    const id = { collection: movesCollection, id: currentId }
-    const isDone = await commitOne(sides, {
-      at: sides.clock.now(),
-      writes: [{ kind: 'put', ...id, data: encodeValue(next), expiresAt: null }],
-      checks: [{ kind: 'document', ...id, expect: found?.revision ?? 'absent' }],
-    })
-    if (isDone) return
+  also: readonly EntryChange[] = [],
+): Promise<MoveRecord | undefined> {
+  for (let left = tries; ; left--) {
+    const found = await readEntry<MoveRecord>(sides, currentId)
+    const next = change(found?.value)
+    if (next === undefined || same(found?.value, next)) return found?.value
+    const put = { id: currentId, value: next, expect: found?.revision ?? 'absent' } as const
+    try {
+      if (await writeEntries(sides, [...asideOf(found?.value, next), put, ...also])) return next
+    } catch (error) {
+      // Looked at again: if it was done, the change makes nothing more of it.
+      if (!isUnderpinError(error, 'unknown') || left <= 0) throw error
+    }
+    if (left <= 0)
+      throw new UnderpinError('unavailable', `The record of the move of ${sides.domain} changes all the time`)
   }
+}
+
+/** Puts the record of a move that ended aside; leaves that of another move alone. */
+export async function endRecord(
+  sides: Sides,
+  isEnded: (record: MoveRecord) => boolean,
+  ended: NonNullable<MoveRecord['ended']>,
+): Promise<void> {
+  for (let left = tries; ; left--) {
+    const found = await readEntry<MoveRecord>(sides, currentId)
+    if (found === undefined || !isEnded(found.value)) return
+    const gone = { id: currentId, value: null, expect: found.revision }
+    try {
+      if (await writeEntries(sides, [...asideOf({ ...found.value, ended }), gone])) return
+    } catch (error) {
+      if (!isUnderpinError(error, 'unknown') || left <= 0) throw error
+    }
+  }
+}
+
+/** A record that makes room for that of another move is kept. */
+function asideOf(found: MoveRecord | undefined, next?: MoveRecord): EntryChange[] {
+  if (found === undefined || (next !== undefined && same(found.incarnations, next.incarnations))) return []
+  return [{ id: `ended-${found.incarnations[1]}`, value: found }]
 }
 
 /** Notes what the copy does not take, or that it takes everything (again). */
@@ -96,59 +178,25 @@ export async function noteGap(sides: Sides, gap: Gap | null): Promise<void> {
   await changeRecord(sides, (record) => {
     if (record === undefined) return undefined
     if (gap === null) return { ...record, gap: null }
-    const since = record.gap?.position === gap.position ? record.gap.since : at
-    return { ...record, gap: { ...gap, since }, soundSince: null }
+    const isNew = record.gap?.position !== gap.position
+    const since = isNew ? at : (record.gap?.since ?? at)
+    const gapsSeen = record.gapsSeen + (isNew ? 1 : 0)
+    return { ...record, gap: { ...gap, since }, gapsSeen, soundSince: null }
   })
 }
 
-/** Puts the record of a move that ended aside. */
-export async function endRecord(sides: Sides): Promise<void> {
-  for (let found = await find(sides); found !== undefined; found = await find(sides)) {
-    const { record, revision } = found
-    const id = { collection: movesCollection, id: currentId }
-    const aside = { collection: movesCollection, id: `ended-${record.startedAt}` }
-    await commitOne(sides, {
-      at: sides.clock.now(),
-      writes: [
-        { kind: 'put', ...aside, data: encodeValue(record), expiresAt: null },
-        { kind: 'delete', ...id },
-      ],
-      checks: [{ kind: 'document', ...id, expect: revision }],
-    })
-  }
+/** That this process copies, for the gate `mover` and for `status`. */
+export async function noteMover(sides: Sides, note: MoverNote): Promise<void> {
+  await writeEntries(sides, [{ id: moverId, value: note }])
 }
 
-async function find({ domain, source }: Sides): Promise<Found | undefined> {
-  if (!(await isDeclared(source, domain))) return undefined
-  const [found] = (await source.get(domain, [{ collection: movesCollection, id: currentId }])).documents
-  if (found?.kind !== 'document') return undefined
-  return { record: decodeValue(found.data) as MoveRecord, revision: found.position }
+export async function readMover(
+  sides: Pick<Sides, 'domain' | 'source'>,
+  options?: CallOptions,
+): Promise<MoverNote | undefined> {
+  return (await readEntry<MoverNote>(sides, moverId, options))?.value
 }
 
-async function isDeclared(on: Backend, domain: string): Promise<boolean> {
-  const [found] = (await on.get(domain, [{ collection: definitionsCollection, id: movesCollection }]))
-    .documents
-  return found?.kind === 'document'
-}
-
-async function declareRecords(sides: Sides): Promise<void> {
-  if (await isDeclared(sides.source, sides.domain)) return
-  const id = { collection: definitionsCollection, id: movesCollection }
-  await commitOne(sides, {
-    at: sides.clock.now(),
-    writes: [{ kind: 'put', ...id, data: encodeValue(plainCollection), expiresAt: null }],
-    checks: [{ kind: 'document', ...id, expect: 'absent' }],
-  })
-}
-
-/** False if a check failed. */
-async function commitOne({ domain, source }: Sides, commit: Commit): Promise<boolean> {
-  const { role, epoch } = await source.fence(domain)
-  if (role !== 'authority')
-    throw new UnderpinError('fenced', `Domain ${domain} is ${role} on ${source.name}`, {
-      details: { domain },
-    })
-  const [outcome] = await source.commit(domain, epoch, [commit])
-  if (outcome?.kind === 'refused') throw outcome.error
-  return outcome?.kind === 'committed'
+function same(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b)
 }

@@ -30,6 +30,13 @@ export async function look(
   return { source: await source.fence(domain, options), target: seen, last }
 }
 
+/** Both fences, read at the same time: shorter, where writers wait. Which was read last is not known, so the source counts as first. */
+export async function lookAtOnce({ domain, source, target }: Sides, options?: CallOptions): Promise<View> {
+  const fences = [source.fence(domain, options), target.fence(domain, options)] as const
+  const [seen, copy] = await Promise.all(fences)
+  return { source: seen, target: copy, last: 'target' }
+}
+
 /** Takes a step that the protocol allows: false if the fence is another one by now. `gate` if it does not allow it. */
 export async function take(sides: Sides, decision: Decision, options?: CallOptions): Promise<boolean> {
   if (!isStep(decision))

@@ -65,7 +65,7 @@ class Batched extends Forward {
       line = new Line(send, this.#options, this.#paceOf(domain), () => this.#lines.delete(name))
       this.#lines.set(name, line)
     }
-    return line.join(commits, options?.signal)
+    return line.join(commits, options)
   }
 
   #paceOf(domain: string): Pace {
@@ -118,7 +118,8 @@ class Line {
     this.#onEmpty = onEmpty
   }
 
-  join(commits: readonly Commit[], signal: AbortSignal | undefined): Promise<readonly Outcome[]> {
+  join(commits: readonly Commit[], options: CallOptions = {}): Promise<readonly Outcome[]> {
+    const { signal } = options
     if (signal?.aborted) return Promise.reject(aborted(signal))
     return new Promise((resolve, reject) => {
       let size = 0
@@ -127,7 +128,7 @@ class Line {
       const entry: Waiting = {
         commits,
         size,
-        since: this.#options.clock.monotonic(),
+        since: options.since ?? this.#options.clock.monotonic(),
         signal,
         state: 'waiting',
         onAbort: undefined,

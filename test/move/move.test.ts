@@ -45,6 +45,7 @@ describe.each(placeKinds)('a move from memory to $name', ({ make, missing }) => 
     expect(await move.status()).toMatchObject({ phase: 'none', authority: 'old' })
     await move.start()
     await move.catchUp()
+    await move.verify()
     await move.cutover()
     expect(await move.status()).toMatchObject({ phase: 'reversed', authority: 'new' })
     await expect(move.cancel()).rejects.toMatchObject({ code: 'gate' })

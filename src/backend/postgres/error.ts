@@ -25,10 +25,10 @@ function isLost(state: string): boolean {
 
 /** Serialization failures, deadlocks, statements cancelled, a server that starts, too many sessions: try again. */
 const passing = /^(?:40001|40P01|55P03|57014|57P0[0-5]|25P0[34]|(?:53|58|08)[0-9A-Z]{3})$/
-const missing = /^(?:3F000|42P01)$/
+const missing = /^(?:3F000|42P01|42703)$/
 const denied = '42501'
 
-/** A table that is not there, or not any more. */
+/** A table, or a column of it, that is not there, or not any more. */
 export function isMissing(error: unknown): boolean {
   return missing.test(stateOf(error) ?? '')
 }
@@ -54,7 +54,7 @@ export function translate(error: unknown, place: string): unknown {
   if (passing.test(state))
     return new UnderpinError('unavailable', `${place} could not take the call: ${because}`, { cause: error })
   if (missing.test(state)) {
-    return new UnderpinError('invalid', `${place} has no such table: ${because}`, {
+    return new UnderpinError('invalid', `${place} has no such table or column: ${because}`, {
       hint: 'Is the store migrated, and the collection declared?',
       cause: error,
     })

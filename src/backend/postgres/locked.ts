@@ -40,7 +40,7 @@ export async function writeUnderLock(query: Query, row: FenceRow, write: LockedW
   view.moveTo(row)
   const plan = await view.plan(query, () => make(row.fence, view))
   planned?.(plan)
-  await makeRoom(query, tables, domain, plan, view)
+  await makeRoom(query, write, row, plan, view)
   if (isEmpty(plan, row)) return plan
   await removeEvents(query, tables, domain, plan.removed)
   const left = copy === undefined ? plan.changes : await copyPlan(copy, tables, domain, plan, view)
@@ -56,19 +56,20 @@ export function isEmpty(plan: Plan, { fence }: FenceRow): boolean {
 /** Tables and indexes for what is declared, and rows out of the way of unique indexes. */
 async function makeRoom(
   query: Query,
-  tables: Tables,
-  domain: string,
+  { tables, domain }: LockedWrite,
+  { fence }: FenceRow,
   plan: Plan,
   view: PostgresView,
 ): Promise<void> {
   const definitions = await view.definitions(query)
+  const isFollower = fence.role !== 'authority'
   const declared = declaredIn(plan.changes)
   const undeclared = undeclaredIn(plan, definitions, declared)
   if (declared.size + undeclared.size > 0) await query(`SET LOCAL lock_timeout = ${tableLockMs}`)
   for (const name of undeclared)
     await alterCollection(query, tables, domain, name, undefined, plainCollection)
   for (const [name, definition] of declared)
-    await alterCollection(query, tables, domain, name, definitions.get(name), definition)
+    await alterCollection(query, tables, domain, name, definitions.get(name), definition, isFollower)
   await clearForUnique(query, tables, domain, plan, view)
 }
 

@@ -19,7 +19,7 @@ import {
   type PgPool,
   type Query,
 } from './driver.ts'
-import { translate } from './error.ts'
+import { isMissing, translate } from './error.ts'
 import { readFence } from './fence-row.ts'
 import { Gets } from './gets.ts'
 import { needsOf } from './heads.ts'
@@ -226,13 +226,14 @@ export class PostgresBackend implements Backend {
     const stop = this.#heads.listen(domain, () => alarm.ring())
     void hints?.listen(domain)
     try {
-      for (let seen = -1, isTold = true; !over.aborted; ) {
-        const { head } = await this.fence(domain)
-        if (head !== seen) {
+      for (let seen = '', isTold = true; !over.aborted; ) {
+        const { head, role, epoch } = await this.fence(domain)
+        const found = `${head} ${role} ${epoch}`
+        if (found !== seen) {
           if (!isTold) hints?.missed(domain)
           yield head
         }
-        seen = head
+        seen = found
         isTold = await alarm.wait(this.#clock, hints?.lookAfterMs(domain) ?? this.#pollMs, over)
       }
     } finally {
@@ -304,7 +305,10 @@ export class PostgresBackend implements Backend {
     })
   }
 
-  /** A read of a domain that is not here finds no tables: it is empty. */
+  /**
+   * A read of a domain that is not here finds no tables: it is empty. Where there is one, it may be another copy than the
+   * one whose collections this process knows: they are read again.
+   */
   #readDomain<T>(
     domain: string,
     options: CallOptions | undefined,
@@ -315,9 +319,11 @@ export class PostgresBackend implements Backend {
       try {
         return await read(query)
       } catch (error) {
-        if ((error as { code?: string }).code !== '42P01') throw error
-        if ((await readFence(query, this.#tables, domain)).fence.role !== 'vacant') throw error
-        return { items: [], documents: [], next, epoch: 0, role: 'vacant', head: 0 } as T
+        if (!isMissing(error)) throw error
+        if ((await readFence(query, this.#tables, domain)).fence.role === 'vacant')
+          return { items: [], documents: [], next, epoch: 0, role: 'vacant', head: 0 } as T
+        this.#writers.get(domain)?.catalog.forget()
+        return read(query)
       }
     })
   }

@@ -82,7 +82,10 @@ export async function dropDomain(query: Query, tables: Tables, domain: string): 
   for (const [name] of found) await query(`DROP TABLE ${tables.schema}."${name}"`)
 }
 
-/** Makes the table of a collection what its definition says: new columns and indexes are added, none is removed. */
+/**
+ * Makes the table of a collection what its definition says: new columns and indexes are added, none is removed. Where a
+ * follower holds older state in the way of a unique index, a plain one stands in for it until {@link makeUnique}.
+ */
 export async function alterCollection(
   query: Query,
   tables: Tables,
@@ -90,6 +93,7 @@ export async function alterCollection(
   name: string,
   from: CollectionDefinition | undefined,
   to: CollectionDefinition,
+  isFollower = false,
 ): Promise<void> {
   const table = tables.collection(domain, name)
   // A follower may hold documents of it already.
@@ -102,15 +106,47 @@ export async function alterCollection(
   }
   for (const [index, definition] of Object.entries(to.indexes)) {
     if (from !== undefined && Object.hasOwn(from.indexes, index)) continue
-    if (definition.unique && from !== undefined) await refuseDuplicates(query, table, name, index, to)
-    const columns = definition.fields.map((field) => `${fieldColumn(field)} NULLS FIRST`)
-    const where = indexCondition(postgres, definition)
-    await query(
-      definition.unique
-        ? `CREATE UNIQUE INDEX ${indexName(domain, name, index)} ON ${table} (${columns.join(', ')}) WHERE ${where}`
-        : `CREATE INDEX ${indexName(domain, name, index)} ON ${table} (${[...columns, 'id'].join(', ')}) WHERE ${where}`,
-    )
+    const twins =
+      definition.unique && (from !== undefined || isFollower)
+        ? await duplicatesIn(query, table, index, to)
+        : undefined
+    if (twins !== undefined && !isFollower) throw duplicateKey(name, index, twins)
+    await query(createIndex(tables, domain, name, index, definition, twins === undefined))
   }
+}
+
+/** The statement for an index; a unique one in a form of its own, or as a plain one that stands in for it. */
+function createIndex(
+  tables: Tables,
+  domain: string,
+  name: string,
+  index: string,
+  definition: CollectionDefinition['indexes'][string],
+  isFree: boolean,
+): string {
+  const columns = definition.fields.map((field) => `${fieldColumn(field)} NULLS FIRST`)
+  const kind = definition.unique && isFree ? 'UNIQUE INDEX' : 'INDEX'
+  const all = definition.unique ? columns : [...columns, 'id']
+  return `CREATE ${kind} ${indexName(domain, name, index)} ON ${tables.collection(domain, name)} (${all.join(', ')}) WHERE ${indexCondition(postgres, definition)}`
+}
+
+/** Makes the unique indexes that plain ones stand in for: a follower that holds everything has no older state. */
+export async function makeUnique(
+  query: Query,
+  tables: Tables,
+  domain: string,
+  definitions: ReadonlyMap<string, CollectionDefinition>,
+): Promise<void> {
+  const isPlain = 'SELECT 1 FROM pg_catalog.pg_index WHERE indexrelid = to_regclass($1) AND NOT indisunique'
+  for (const [name, definition] of definitions)
+    for (const [index, wanted] of Object.entries(definition.indexes)) {
+      const place = `${tables.schema}.${indexName(domain, name, index)}`
+      if (!wanted.unique || (await query(isPlain, [place])).length === 0) continue
+      if ((await duplicatesIn(query, tables.collection(domain, name), index, definition)) !== undefined)
+        continue
+      await query(`DROP INDEX ${place}`)
+      await query(createIndex(tables, domain, name, index, wanted, true))
+    }
 }
 
 /** Names are cut at 63 bytes; a long one gets a hash instead of its end, so that two never become one. */
@@ -158,22 +194,22 @@ function fieldExpression(field: string, type: FieldType): string {
   return `CASE WHEN ${isType} THEN ${result} END`
 }
 
-/** Finds two documents with one key before the index is made, to name them. */
-async function refuseDuplicates(
+/** Two documents with one key, where there are such, before the index is made. */
+async function duplicatesIn(
   query: Query,
   table: string,
-  collection: string,
   name: string,
   definition: CollectionDefinition,
-): Promise<void> {
+): Promise<readonly string[] | undefined> {
   const index = definition.indexes[name]
-  if (index === undefined) return
+  if (index === undefined) return undefined
   const holders = new Map<string, string>()
   for (const [id, data] of await query(`SELECT id, data FROM ${table} WHERE data IS NOT NULL`)) {
     const key: FieldValue[] | undefined = uniqueKey(definition, index, decodeValue(data as JsonText))
     if (key === undefined) continue
     const holder = holders.get(JSON.stringify(key))
-    if (holder !== undefined) throw duplicateKey(collection, name, [holder, String(id)])
+    if (holder !== undefined) return [holder, String(id)]
     holders.set(JSON.stringify(key), String(id))
   }
+  return undefined
 }

@@ -31,6 +31,7 @@ export class PostgresView implements View {
   readonly #cache = new HeadCache()
   #version = -1
   #turn = -1
+  #incarnation = ''
   /** Who holds a unique key: known for one plan only, because whatever is written may change it. */
   readonly #holders = new Map<string, string | undefined>()
   /** What streams hold below a seq: known for one plan only. */
@@ -48,8 +49,9 @@ export class PostgresView implements View {
 
   /** Forgets what another process may have changed. */
   moveTo({ fence, turn, catalog }: FenceRow): void {
-    if (turn !== this.#turn) this.#cache.clear()
+    if (turn !== this.#turn || fence.incarnation !== this.#incarnation) this.#cache.clear()
     this.#turn = turn
+    this.#incarnation = fence.incarnation
     this.#version = catalog
     this.#cache.moveTo(fence.head)
   }

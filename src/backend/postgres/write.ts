@@ -61,10 +61,11 @@ export async function writePlan(
     plan.digest.toString(),
     token,
     declaredIn(plan.changes).size > 0 ? catalog + 1 : catalog,
+    fence.incarnation,
   ]
   const parts = [
     `g AS (UPDATE ${tables.fences} SET head = $5, digest = $6, recent = left($7 || recent, ${recentTokens * tokenLength}), catalog = $8
-      WHERE domain = $1 AND epoch = $2 AND head = $3 AND turn = $4 AND role = '${fence.role}' RETURNING 1)`,
+      WHERE domain = $1 AND epoch = $2 AND head = $3 AND turn = $4 AND incarnation = $9 AND role = '${fence.role}' RETURNING 1)`,
   ]
   const { events, documents } = sort(changes)
   if (events.length > 0) {

@@ -7,7 +7,7 @@ import { type Clock, sleep } from '../../clock.ts'
 import { isUnderpinError, UnderpinError } from '../../error.ts'
 import { definitionsCollection } from '../../model/collection.ts'
 import type { TableHandler } from '../../model/commit.ts'
-import type { Fence } from '../../model/fence.ts'
+import { sameFence } from '../../model/fence.ts'
 import { declaredIn, type Plan } from '../plan.ts'
 import { Catalog, type Definitions } from './catalog.ts'
 import type { Database } from './driver.ts'
@@ -120,7 +120,7 @@ export class Writer {
     if (needsTransaction(plan, await this.catalog.load(query, known.catalog))) return 'not this way'
     const token = newToken()
     const isWritten = isEmpty(plan, known)
-      ? isSameRight((await readFence(query, this.#tables, this.#domain)).fence, known.fence)
+      ? isSameRight(await readFence(query, this.#tables, this.#domain), known)
       : await this.#resolved(database, known, plan, token, () =>
           writePlan(query, this.#tables, this.#domain, known, plan, token),
         )
@@ -135,7 +135,7 @@ export class Writer {
   async #writeLocked(
     database: Database,
     make: MakePlan,
-    { isBulk, handler, needs }: WriteOptions,
+    { isBulk = false, handler, needs }: WriteOptions,
   ): Promise<Plan> {
     this.#lockedAt = this.#clock.monotonic()
     const [tables, domain, view, token] = [this.#tables, this.#domain, this.#view, newToken()]
@@ -168,6 +168,9 @@ export class Writer {
       })
     } catch (error) {
       this.forget()
+      // What was to be fetched ahead may be of a copy that is gone: the fence says what is here now.
+      if (written === undefined && ahead.statements.length > 0 && isMissing(error))
+        return this.#writeLocked(database, make, { isBulk, handler })
       throw error
     }
     if (written === undefined) throw new TypeError('A transaction ended without its work')
@@ -221,8 +224,10 @@ export class Writer {
   }
 }
 
-function isSameRight(found: Fence, seen: Fence): boolean {
-  return found.role === seen.role && found.epoch === seen.epoch && found.head === seen.head
+function isSameRight(found: FenceRow, seen: FenceRow): boolean {
+  return (
+    found.turn === seen.turn && sameFence(found.fence, seen.fence) && found.fence.head === seen.fence.head
+  )
 }
 
 function unresolved(domain: string, cause: unknown): UnderpinError {

@@ -89,3 +89,14 @@ export function toDocument(collection: string, row: Row): Document | Tombstone {
     data: row[5] as JsonText,
   })
 }
+
+/** Of rows of documents with one id the last: an insert that replaces nothing can write each id once. */
+export function lastOfEach(values: readonly SqlValue[]): SqlValue[] {
+  const rows = new Map<SqlValue, SqlValue[]>()
+  for (let at = 0; at < values.length; at += 7) {
+    const row = values.slice(at, at + 7)
+    rows.delete(row[1] as string)
+    rows.set(row[1] as string, row)
+  }
+  return [...rows.values()].flat()
+}

@@ -46,13 +46,17 @@ export function dropDomain(connection: Connection, domain: string): void {
   for (const [name] of tables) connection.exec(`DROP TABLE "${name}"`)
 }
 
-/** Makes the table of a collection what its definition says: new columns and indexes are added, none is removed. */
+/**
+ * Makes the table of a collection what its definition says: new columns and indexes are added, none is removed. Where a
+ * follower holds older state in the way of a unique index, a plain one stands in for it until {@link makeUnique}.
+ */
 export function alterCollection(
   connection: Connection,
   domain: string,
   name: string,
   from: CollectionDefinition | undefined,
   to: CollectionDefinition,
+  isFollower = false,
 ): void {
   const table = collectionTable(domain, name)
   // A follower may hold documents of it already.
@@ -65,13 +69,50 @@ export function alterCollection(
   }
   for (const [index, definition] of Object.entries(to.indexes)) {
     if (from !== undefined && Object.hasOwn(from.indexes, index)) continue
-    if (definition.unique && from !== undefined) refuseDuplicates(connection, table, name, index, to)
-    const columns = definition.fields.map(fieldColumn).join(', ')
-    const unique = definition.unique ? 'UNIQUE ' : ''
-    connection.exec(
-      `CREATE ${unique}INDEX ${indexName(domain, name, index)} ON ${table} (${columns}) WHERE ${indexCondition(sqlite, definition)}`,
-    )
+    const twins =
+      definition.unique && (from !== undefined || isFollower)
+        ? duplicatesIn(connection, table, index, to)
+        : undefined
+    if (twins !== undefined && !isFollower) throw duplicateKey(name, index, twins)
+    createIndex(connection, domain, name, index, definition, definition.unique && twins === undefined)
   }
+}
+
+/** Makes the unique indexes that plain ones stand in for: a follower that holds everything has no older state. */
+export function makeUnique(
+  connection: Connection,
+  domain: string,
+  definitions: ReadonlyMap<string, CollectionDefinition>,
+): void {
+  for (const [name, definition] of definitions) {
+    const table = collectionTable(domain, name)
+    const sql = `SELECT name FROM pragma_index_list('${table.slice(1, -1)}') WHERE "unique" = 0`
+    const plain = new Set(
+      connection
+        .prepare(sql)
+        .rows()
+        .map(([found]) => `"${found}"`),
+    )
+    for (const [index, wanted] of Object.entries(definition.indexes)) {
+      if (!wanted.unique || !plain.has(indexName(domain, name, index))) continue
+      if (duplicatesIn(connection, table, index, definition) !== undefined) continue
+      connection.exec(`DROP INDEX ${indexName(domain, name, index)}`)
+      createIndex(connection, domain, name, index, wanted, true)
+    }
+  }
+}
+
+function createIndex(
+  connection: Connection,
+  domain: string,
+  name: string,
+  index: string,
+  { fields, ...definition }: CollectionDefinition['indexes'][string],
+  isUnique: boolean,
+): void {
+  connection.exec(
+    `CREATE ${isUnique ? 'UNIQUE ' : ''}INDEX ${indexName(domain, name, index)} ON ${collectionTable(domain, name)} (${fields.map(fieldColumn).join(', ')}) WHERE ${indexCondition(sqlite, { fields, ...definition })}`,
+  )
 }
 
 function createCollection(connection: Connection, domain: string, name: string): void {
@@ -113,16 +154,15 @@ function fieldExpression(field: string, type: FieldType): string {
   return `CASE WHEN json_type(data, ${path}) IN ${jsonTypes[type]} THEN json_extract(data, ${path}) END`
 }
 
-/** Finds two documents with one key before the index is made, to name them. */
-function refuseDuplicates(
+/** Two documents with one key, where there are such, before the index is made. */
+function duplicatesIn(
   connection: Connection,
   table: string,
-  collection: string,
   name: string,
   definition: CollectionDefinition,
-): void {
+): readonly string[] | undefined {
   const index = definition.indexes[name]
-  if (index === undefined) return
+  if (index === undefined) return undefined
   const holders = new Map<string, string>()
   for (const [id, data] of connection
     .prepare(`SELECT id, data FROM ${table} WHERE data IS NOT NULL`)
@@ -130,7 +170,8 @@ function refuseDuplicates(
     const key: FieldValue[] | undefined = uniqueKey(definition, index, decodeValue(data as JsonText))
     if (key === undefined) continue
     const holder = holders.get(JSON.stringify(key))
-    if (holder !== undefined) throw duplicateKey(collection, name, [holder, String(id)])
+    if (holder !== undefined) return [holder, String(id)]
     holders.set(JSON.stringify(key), String(id))
   }
+  return undefined
 }

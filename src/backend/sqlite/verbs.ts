@@ -32,6 +32,7 @@ import {
   documentColumns,
   eventColumns,
   fenceColumns,
+  lastOfEach,
   pushDocument,
   pushEvent,
   toDocument,
@@ -45,7 +46,7 @@ import { isBusy, isFatal, translate } from './error.ts'
 import { readChanges } from './feed.ts'
 import { runHandler } from './handler.ts'
 import { RecordCache } from './record-cache.ts'
-import { alterCollection, createDomain, dropDomain, sqlite } from './table.ts'
+import { alterCollection, createDomain, dropDomain, makeUnique, sqlite } from './table.ts'
 import { truncationsOf } from './truncate.ts'
 import { SqliteView } from './view.ts'
 
@@ -186,7 +187,7 @@ export class SqliteVerbs implements SyncBackend {
   changes(domain: string, after: Position, limit: number): FeedPart {
     return this.#snapshot(domain, (served) => {
       if (served.role === 'vacant') return { items: [], next: 0, ...served }
-      const collections = [...this.#view(domain, served.head).definitions().keys()]
+      const collections = [...this.#view(domain, this.#fence(domain)).definitions().keys()]
       const { items, isEnd } = readChanges(this.#rows, domain, collections, after, limit)
       const next = isEnd ? served.head : (items.at(-1)?.position ?? after)
       const truncations = collections.includes(truncationsCollection)
@@ -205,6 +206,8 @@ export class SqliteVerbs implements SyncBackend {
         dropDomain(this.#open(), domain)
         createDomain(this.#open(), domain)
       }
+      if (found.role === 'follower' && to.role === 'authority')
+        makeUnique(this.#open(), domain, this.#view(domain, found).definitions())
       const { head, digest } = isNewCopy ? vacantFence : found
       this.#run(
         `INSERT OR REPLACE INTO underpin_fences (domain, ${fenceColumns}) VALUES (?, ?, ?, ?, ?, ?, ?)`,
@@ -231,10 +234,10 @@ export class SqliteVerbs implements SyncBackend {
       const planned = this.#locked(() => {
         const fence = this.#fence(domain)
         if (fence.role === 'vacant') checkAuthority(domain, fence, fence.epoch)
-        view = this.#view(domain, fence.head)
+        view = this.#view(domain, fence)
         const result = plan(fence, view)
         if (fence.role !== 'authority') this.#prepare(domain, view, result)
-        this.#alter(domain, view, declaredIn(result.changes))
+        this.#alter(domain, view, result, fence)
         this.#store(domain, result)
         if (result.head !== fence.head)
           this.#run(
@@ -258,9 +261,9 @@ export class SqliteVerbs implements SyncBackend {
     }
   }
 
-  #alter(domain: string, view: SqliteView, declared: ReadonlyMap<string, CollectionDefinition>): void {
-    for (const [name, definition] of declared)
-      alterCollection(this.#open(), domain, name, view.definition(name), definition)
+  #alter(domain: string, view: SqliteView, { changes }: Plan, { role }: Fence): void {
+    for (const [name, definition] of declaredIn(changes))
+      alterCollection(this.#open(), domain, name, view.definition(name), definition, role !== 'authority')
   }
 
   /** Tables for documents of collections whose declaration stands further on in the feed. */
@@ -358,27 +361,35 @@ export class SqliteVerbs implements SyncBackend {
     )
   }
 
-  /** The view of a domain, valid at its head. */
-  #view(domain: string, head: Position): SqliteView {
+  /** The view of a domain, valid under a fence. */
+  #view(domain: string, fence: Fence): SqliteView {
     const view = this.#views.get(domain) ?? new SqliteView(domain, this.#rows)
     this.#views.set(domain, view)
-    view.moveTo(head)
+    view.moveTo(fence)
     return view
   }
 
   #definition(domain: string, collection: string): CollectionDefinition {
-    const { head, role } = this.#fence(domain)
-    const definition = role === 'vacant' ? undefined : this.#view(domain, head).definition(collection)
+    const fence = this.#fence(domain)
+    const definition = fence.role === 'vacant' ? undefined : this.#view(domain, fence).definition(collection)
     if (definition !== undefined) return definition
     throw new UnderpinError('invalid', `The collection ${collection} is not declared in domain ${domain}`, {
       details: { domain, collection },
     })
   }
 
-  /** The table of a declared collection; `invalid` for another. Known tables are not asked for again: none is ever dropped under an authority. */
+  /**
+   * The table of a declared collection; `invalid` for another. What is known is asked for again when another connection
+   * has written: it may have thrown this copy away and begun another.
+   */
   #table(domain: string, collection: string): string {
-    const known = this.#views.get(domain)?.knows(collection)
-    if (!known) this.#definition(domain, collection)
+    const version = this.#records === undefined ? undefined : this.#dataVersion()
+    const view = this.#views.get(domain)
+    if (version === undefined || view?.checkedAt !== version || !view.knows(collection)) {
+      this.#definition(domain, collection)
+      const checked = this.#views.get(domain)
+      if (checked !== undefined) checked.checkedAt = version
+    }
     return collectionTable(domain, collection)
   }
 
@@ -478,15 +489,4 @@ export class SqliteVerbs implements SyncBackend {
 
 function hasUnique(definition: CollectionDefinition | undefined): boolean {
   return Object.values(definition?.indexes ?? {}).some(({ unique }) => unique)
-}
-
-/** Of rows with one id the last: an insert that replaces nothing can write each id once. */
-function lastOfEach(values: readonly SqlValue[]): SqlValue[] {
-  const rows = new Map<SqlValue, SqlValue[]>()
-  for (let at = 0; at < values.length; at += 7) {
-    const row = values.slice(at, at + 7)
-    rows.delete(row[1] as string)
-    rows.set(row[1] as string, row)
-  }
-  return [...rows.values()].flat()
 }

@@ -1,5 +1,6 @@
 /** What a SQLite database holds of one domain, for planning commits: asked for once, then remembered. */
 import { type CollectionDefinition, definitionsCollection, type FieldValue } from '../../model/collection.ts'
+import type { Fence } from '../../model/fence.ts'
 import type { Below } from '../../model/truncation.ts'
 import { HeadCache } from '../cache.ts'
 import { collectionTable, eventsTable, fieldColumn } from '../sql/name.ts'
@@ -14,8 +15,11 @@ export type Rows = (sql: string, ...parameters: SqlValue[]) => readonly (readonl
 
 export class SqliteView implements View {
   readonly cache = new HeadCache()
+  /** The file's data version when the definitions were looked at last. */
+  checkedAt: number | undefined
   readonly #domain: string
   readonly #rows: Rows
+  #copy = ''
   #definitions: ReadonlyMap<string, CollectionDefinition> | undefined
   readonly #seqSql: string
 
@@ -25,9 +29,15 @@ export class SqliteView implements View {
     this.#seqSql = `SELECT max(seq) FROM ${eventsTable(domain)} WHERE stream = ?`
   }
 
-  /** Forgets what another process may have changed. */
-  moveTo(head: number): void {
-    if (this.cache.isAt(head)) return
+  /**
+   * Forgets what another process may have changed. A head alone does not say what is there: a copy that was made anew
+   * holds less at the same head than the one before, because the feed leaves out what was superseded since.
+   */
+  moveTo({ incarnation, epoch, head }: Pick<Fence, 'incarnation' | 'epoch' | 'head'>): void {
+    const copy = `${incarnation}/${epoch}`
+    if (copy === this.#copy && this.cache.isAt(head)) return
+    if (copy !== this.#copy) this.cache.clear()
+    this.#copy = copy
     this.cache.moveTo(head)
     this.#definitions = undefined
   }

@@ -1,0 +1,126 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { Backend, Move } from '../../src/index.ts'
+import { openTwo, pairs, type TwoPlaces } from './two-places.ts'
+
+const domains = { app: { collections: { things: {} } } } as const
+
+describe.each(pairs)('acknowledgements that wait for the copy, $name', ({ a, b, missing }) => {
+  let two: TwoPlaces<typeof domains>
+  let move: Move
+  beforeEach(async (context) => {
+    // Reason: places.ts says why this machine has no such server.
+    context.skip(missing !== '', missing)
+    two = await openTwo(a, b, domains)
+    move = await two.store.move('app', { to: 'new' })
+    await move.start({ settings: { mirror: 'await' } })
+    await move.catchUp()
+    await waiting()
+  })
+  afterEach(() => two?.store.close())
+
+  const report = () => two.store.attendance('app')?.await
+  const waiting = () => expect.poll(() => report()?.isDegraded, { timeout: 5_000, interval: 5 }).toBe(false)
+  const headOf = async (name: string) => (await (two.store.backends.get(name) as Backend).fence('app')).head
+  const append = (n: number) => two.store.domain('app').log.append(`s${n % 4}`, { type: 'T', data: n })
+
+  it('come when the copy holds the commit, of one caller and of many at once', async () => {
+    for (let i = 0; i < 5; i++) {
+      await append(i)
+      expect(await headOf('new')).toBe(await headOf('old'))
+    }
+    await Promise.all(
+      Array.from({ length: 40 }, async (_, i) => {
+        const { position } = await append(i)
+        expect(await headOf('new')).toBeGreaterThanOrEqual(position)
+      }),
+    )
+    expect(report()).toMatchObject({ awaited: 45, unawaited: 0, timeouts: 0 })
+  })
+
+  it('do no harm to a mover, nor it to them', async () => {
+    const stop = new AbortController()
+    const running = move.run({ signal: stop.signal })
+    await Promise.all(
+      Array.from({ length: 8 }, async (_, w) => {
+        for (let i = 0; i < 10; i++) {
+          const { position } = await append(w)
+          expect(await headOf('new')).toBeGreaterThanOrEqual(position)
+        }
+      }),
+    )
+    stop.abort()
+    await running
+    expect(report()).toMatchObject({ awaited: 80, unawaited: 0 })
+    expect(await move.verify()).toMatchObject({ differences: [], isEqual: true })
+  })
+
+  it('come without it when it does not answer in time, and wait again when it has caught up', async () => {
+    let release = () => {}
+    const held = new Promise<void>((resolve) => (release = resolve))
+    two.faults.before = (verb) => (verb === 'apply' ? held : undefined)
+    const since = performance.now()
+    await Promise.all([append(1), append(2)])
+    expect(performance.now() - since).toBeLessThan(3_000)
+    expect(report()).toMatchObject({ isDegraded: true, unawaited: 2, timeouts: 1 })
+    const then = performance.now()
+    await append(3)
+    expect(performance.now() - then).toBeLessThan(500)
+    two.faults.before = undefined
+    release()
+    await waiting()
+    const { position } = await append(4)
+    expect(await headOf('new')).toBeGreaterThanOrEqual(position)
+  })
+
+  it('come at once to a caller who does not want to wait any more, without an error: the commit happened', async () => {
+    let release = () => {}
+    const held = new Promise<void>((resolve) => (release = resolve))
+    two.faults.before = (verb) => (verb === 'apply' ? held : undefined)
+    const leaving = new AbortController()
+    const before = await headOf('old')
+    const appending = two.store
+      .domain('app')
+      .log.append('s', { type: 'T', data: 1 }, { signal: leaving.signal })
+    await expect.poll(() => headOf('old')).toBeGreaterThan(before)
+    // The commit is at the source; its outcome is known a little later.
+    await pause(50)
+    leaving.abort()
+    expect((await appending).position).toBeLessThanOrEqual(await headOf('old'))
+    release()
+  })
+
+  it('wait for the old side behind a cutover, and nobody hears of it', async () => {
+    const stop = new AbortController()
+    let count = 0
+    const writers = Array.from({ length: 8 }, async (_, w) => {
+      while (!stop.signal.aborted) {
+        await append(w)
+        count++
+      }
+    })
+    for (const there of [true, false, true]) {
+      // Under traffic for a while, on either side.
+      await pause(80)
+      if (there) await move.cutover({ force: true })
+      else await move.rollback({ force: true })
+    }
+    await waiting()
+    await pause(80)
+    stop.abort()
+    await Promise.all(writers)
+    const { position } = await append(0)
+    expect(await headOf('old')).toBeGreaterThanOrEqual(position)
+    expect(count).toBeGreaterThan(8)
+    expect(report()).toMatchObject({ isDegraded: false })
+    expect(await move.verify()).toMatchObject({ differences: [], isEqual: true })
+  })
+
+  it('wait for nobody when the move is over', async () => {
+    await append(1)
+    await move.cancel()
+    await append(2)
+    await expect.poll(report).toBeUndefined()
+    await append(3)
+  })
+})

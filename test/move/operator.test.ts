@@ -1,0 +1,487 @@
+/** A move as operators drive it, on every ordered pair of backends. */
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { systemClock } from '../../src/clock.ts'
+import {
+  type Backend,
+  type Move,
+  type MoveStatus,
+  openStore,
+  type Store,
+  UnderpinError,
+} from '../../src/index.ts'
+import { Move as MoveClass } from '../../src/move/move.ts'
+import { Forward } from '../../src/wrapper/forward.ts'
+import type { PlaceKind } from '../places.ts'
+import { append, closeSides, createDomain, moveOf, openSides, pairs, type TwoSides } from './two-sides.ts'
+
+const domains = { app: { collections: { things: {} } }, log: {}, third: {} } as const
+
+async function until<T>(look: () => Promise<T | undefined>): Promise<T> {
+  for (;;) {
+    const found = await look()
+    if (found !== undefined) return found
+    // What is waited for is done by another process: there is nothing to be told by.
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+}
+
+const held = (move: Move) => until(async () => ((await move.status()).record?.isHeld ? true : undefined))
+
+let store: Store<typeof domains>
+let move: Move
+
+/** A store on both places, with something in it, for each test. */
+function onBoth(a: PlaceKind, b: PlaceKind): void {
+  beforeEach(async (context) => {
+    const missing = a.missing || b.missing
+    // Reason: places.ts says why this machine has no such server.
+    context.skip(missing !== '', missing)
+    store = await openStore({ old: a.make().url ?? 'memory:', new: b.make().url ?? 'memory:' }, { domains })
+    const app = store.domain('app')
+    for (let i = 0; i < 30; i++) await app.log.append(`s${i % 3}`, { type: 'T', data: i })
+    for (let i = 0; i < 10; i++) await app.documents('things').put(`t${i}`, { i })
+    await app.documents('things').delete('t9')
+    move = await store.move('app', { to: 'new' })
+  })
+  afterEach(() => store?.close())
+}
+
+async function follow(): Promise<void> {
+  await move.start({ by: 'ann' })
+  await move.catchUp()
+  await move.verify()
+}
+
+describe.each(pairs)('a move from $name', ({ a, b }) => {
+  onBoth(a, b)
+
+  it('is planned without a change on either side', async () => {
+    const [before, backends] = [await move.status(), [...store.backends.values()]]
+    const plan = await move.plan({ probe: true })
+    expect(plan).toMatchObject({ canStart: true, issuesLeftOut: 0, domain: 'app', from: 'old', to: 'new' })
+    expect(plan.counts).toMatchObject({ isExact: true, events: 30, documents: 10, tombstones: 1, streams: 3 })
+    expect(plan.counts?.collections.things).toEqual({ documents: 9, indexes: 0 })
+    expect(plan.copy?.ms).toBeGreaterThan(0)
+    expect(plan.pause?.ms).toBeGreaterThan(0)
+    expect((await move.status()).fences).toEqual(before.fences)
+    expect((await backends[1]?.fence('underpin-probe'))?.role).toBe('poisoned')
+    const sampled = await move.plan({ maxRecords: 40 })
+    expect(sampled.counts).toMatchObject({ isExact: false, streams: expect.any(Number) })
+    expect(Math.abs((sampled.counts?.records ?? 0) - 41)).toBeLessThan(12)
+  })
+
+  it('is cut over, rolled back and completed, and all of it is reported', async () => {
+    await follow()
+    const { there, back } = await move.drill({ by: 'bob' })
+    expect(there).toMatchObject({ from: 'old', to: 'new', by: 'bob', isForced: false, gaps: 0 })
+    expect(back).toMatchObject({ from: 'new', to: 'old', by: 'bob' })
+    for (const report of [there, back]) {
+      expect(report.pauseMs).toBeGreaterThan(0)
+      expect(report.predictedPauseMs).toBeGreaterThan(0)
+      expect(report.digest).toMatch(/^[0-9a-f]{32}$/)
+      expect(report.gates.length).toBeGreaterThan(8)
+      expect(report.verified?.differences).toBe(0)
+    }
+    console.log(
+      `${a.name} -> ${b.name}: pause ${there.pauseMs?.toFixed(1)} ms (predicted ${there.predictedPauseMs?.toFixed(1)}), back ${back.pauseMs?.toFixed(1)} (${back.predictedPauseMs?.toFixed(1)})`,
+    )
+    await move.cutover()
+    expect(await move.complete({ by: 'bob' })).toEqual({ isPoisoned: true, owed: null })
+    expect(await move.status()).toMatchObject({
+      phase: 'completed',
+      authority: 'new',
+      record: undefined,
+      next: [],
+    })
+    const reports = await move.report()
+    expect(reports.map(({ to }) => to)).toEqual(['new', 'old', 'new'])
+    expect(reports[0]).toEqual(there)
+    // And back again, as a move of its own.
+    const again = await store.move('app', { to: 'old' })
+    await again.start()
+    expect((await again.status()).record).toMatchObject({
+      from: 'new',
+      to: 'old',
+      verified: null,
+    })
+    await again.cancel()
+  })
+
+  it('is refused by its gates, with the list; force overrides them and is noted', async () => {
+    await move.start()
+    const refused: UnderpinError = await move.cutover().catch((error) => error)
+    expect(refused).toMatchObject({ code: 'gate', details: { inTheWay: ['verified', 'mover'] } })
+    expect(refused.details.gates).toHaveLength(11)
+    await move.pause()
+    await expect(move.cutover({ force: true, by: 'eve' })).resolves.toMatchObject({
+      isForced: true,
+      by: 'eve',
+    })
+  })
+
+  it('goes on for two operators at once as for one', async () => {
+    await follow()
+    const other = await store.move('app', { to: 'new' })
+    const [one, two] = await Promise.allSettled([move.cutover(), other.cutover()])
+    const done = [one, two].filter(({ status }) => status === 'fulfilled')
+    for (const found of [one, two])
+      if (found?.status === 'rejected') expect(found.reason).toMatchObject({ code: 'gate' })
+    expect(done.length).toBeGreaterThan(0)
+    expect(await move.status()).toMatchObject({ phase: 'reversed', authority: 'new' })
+    expect(await move.report()).toHaveLength(1)
+    await Promise.all([move.complete(), other.complete()])
+    expect(await move.status()).toMatchObject({ phase: 'completed', next: [] })
+  })
+})
+
+/** What waits or takes several domains says the same on every pair: one of each kind is enough. */
+const kinds = (a: PlaceKind, b: PlaceKind) =>
+  ['memory memory', 'sqlite postgres', 'postgres sqlite'].includes(`${a.name} ${b.name}`)
+
+describe.each(pairs.filter(({ a, b }) => kinds(a, b)))(
+  'a move from $name that waits, or is one of several',
+  ({ a, b }) => {
+    onBoth(a, b)
+
+    it('is held until any process says go, while writes go on', async () => {
+      await follow()
+      const cutting = move.cutover({ hold: true, by: 'ann' })
+      const elsewhere = await store.move('app', { to: 'new' })
+      await held(elsewhere)
+      expect(await elsewhere.status()).toMatchObject({ phase: 'mirroring', canCutOver: false })
+      await expect(elsewhere.cutover()).rejects.toMatchObject({
+        code: 'gate',
+        details: { inTheWay: ['not-held'] },
+      })
+      await store.domain('app').log.append('s0', { type: 'T', data: 'while held' })
+      await elsewhere.go()
+      expect(await cutting).toMatchObject({ to: 'new', by: 'ann' })
+      expect((await store.domain('app').log.read('s0', { backwards: true, limit: 1 })).events[0]?.data).toBe(
+        'while held',
+      )
+      await expect(elsewhere.go()).rejects.toMatchObject({ code: 'gate' })
+    })
+
+    it('gives a hold up by its signal, and leaves everything as it was', async () => {
+      await follow()
+      const over = new AbortController()
+      const cutting = move.cutover({ hold: true, signal: over.signal })
+      const refused = expect(cutting).rejects.toMatchObject({ code: 'aborted' })
+      await held(move)
+      over.abort()
+      await refused
+      expect(await move.status()).toMatchObject({ phase: 'mirroring', authority: 'old', canCutOver: true })
+    })
+
+    it('is soaked until the gates have held for a time, also when somebody else begins again', async () => {
+      await move.start()
+      await move.catchUp()
+      const over = new AbortController()
+      const soaking = move.soak({
+        forMs: 300,
+        signal: over.signal,
+        onProgress: ({ soakedMs }) => soakedMs > 100 && over.abort(),
+      })
+      await expect(soaking).rejects.toMatchObject({ code: 'aborted' })
+      expect((await move.status()).canCutOver).toBe(false)
+      const looks: number[] = []
+      const status = await (await store.move('app', { to: 'new' })).soak({
+        forMs: 300,
+        onProgress: ({ soakedMs }) => looks.push(soakedMs),
+      })
+      expect(looks[0]).toBeGreaterThan(100)
+      expect(status).toMatchObject({ canCutOver: true, record: { verified: { differences: 0 } } })
+    })
+
+    it('takes several domains, none of them before all may', async () => {
+      const moves = await store.moves(['app', 'log', 'third'], { to: 'new' })
+      await store.domain('log').log.append('s', { type: 'T', data: 1 })
+      await moves.start()
+      await moves.catchUp()
+      await moves.verify()
+      const third = await store.move('third', { to: 'new' })
+      await third.pause()
+      await expect(moves.cutover()).rejects.toMatchObject({ code: 'gate', details: { domain: 'third' } })
+      expect([...(await moves.status()).values()].map(({ authority }) => authority)).toEqual([
+        'old',
+        'old',
+        'old',
+      ])
+      await third.resume()
+      const cutting = moves.cutover({ by: 'ann', hold: true })
+      for (const domain of ['app', 'log', 'third'] as const)
+        await held(await store.move(domain, { to: 'new' }))
+      await moves.go()
+      const reports = await cutting
+      expect([...reports.keys()]).toEqual(['app', 'log', 'third'])
+      await moves.complete()
+      expect([...(await moves.status()).values()].map(({ phase }) => phase)).toEqual([
+        'completed',
+        'completed',
+        'completed',
+      ])
+    })
+  },
+)
+
+/** A backend that does not answer, or refuses its next calls of a verb. */
+class Moody extends Forward {
+  isAway = false
+  /** Calls of `apply` that fail as if the store had been out of reach. */
+  refuses: 'nothing' | 'apply' | 'transition' = 'nothing'
+
+  #answer<T>(verb: string, call: () => Promise<T>): Promise<T> {
+    if (!this.isAway && this.refuses !== verb) return call()
+    return Promise.reject(new UnderpinError('unavailable', 'Nobody answers'))
+  }
+  override fence(...call: Parameters<Backend['fence']>) {
+    return this.#answer('fence', () => this.inner.fence(...call))
+  }
+  override commit(...call: Parameters<Backend['commit']>) {
+    return this.#answer('commit', () => this.inner.commit(...call))
+  }
+  override get(...call: Parameters<Backend['get']>) {
+    return this.#answer('get', () => this.inner.get(...call))
+  }
+  override scan(...call: Parameters<Backend['scan']>) {
+    return this.#answer('scan', () => this.inner.scan(...call))
+  }
+  override changes(...call: Parameters<Backend['changes']>) {
+    return this.#answer('changes', () => this.inner.changes(...call))
+  }
+  override apply(...call: Parameters<Backend['apply']>) {
+    return this.#answer('apply', () => this.inner.apply(...call))
+  }
+  override transition(...call: Parameters<Backend['transition']>) {
+    return this.#answer('transition', () => this.inner.transition(...call))
+  }
+}
+
+describe('a move one of whose sides is out of reach', () => {
+  const [pair] = pairs
+  let sides: TwoSides
+  let a: Moody
+  let b: Moody
+  let move: MoveClass
+  beforeEach(async () => {
+    if (pair === undefined) throw new Error('There is no pair')
+    sides = await openSides(pair.a, pair.b)
+    await createDomain(sides, 'd')
+    a = new Moody(sides.a)
+    b = new Moody(sides.b)
+    move = moveOf({ a, b }, 'd')
+    await move.start()
+    await move.catchUp()
+    await move.verify()
+  })
+  afterEach(() => closeSides(sides))
+
+  const status = (): Promise<MoveStatus> => move.status()
+
+  it('says which one does not answer, and what is known all the same', async () => {
+    b.isAway = true
+    expect(await status()).toMatchObject({
+      ...{
+        phase: 'unreachable',
+        authority: 'a',
+        position: null,
+        unreachable: [{ backend: 'b' }],
+        canCutOver: false,
+      },
+      record: { from: 'a', to: 'b' },
+      explanation: expect.stringContaining('b does not answer'),
+    })
+    await expect(move.cutover({ force: true })).rejects.toMatchObject({ code: 'unavailable' })
+    ;[a.isAway, b.isAway] = [true, false]
+    expect(await status()).toMatchObject({
+      phase: 'unreachable',
+      authority: null,
+      unreachable: [{ backend: 'a' }],
+    })
+    b.isAway = true
+    expect(await status()).toMatchObject({ phase: 'unreachable', explanation: 'Neither a nor b answers.' })
+  })
+
+  it('is cancelled though its copy is gone for good; the copy can never open, and is poisoned when it comes back', async () => {
+    b.isAway = true
+    const { isPoisoned, owed } = await move.cancel({ by: 'ann' })
+    expect({ isPoisoned, owed }).toEqual({
+      isPoisoned: false,
+      owed: expect.stringContaining('can never open'),
+    })
+    expect((await a.fence('d')).successor).toBe(null)
+    await append(sides.a, 'd', 12)
+    b.isAway = false
+    const left = await status()
+    expect(left).toMatchObject({
+      phase: 'none',
+      authority: 'a',
+      next: [{ verb: 'cancel' }, { verb: 'start' }],
+    })
+    await expect(move.cutover({ force: true })).rejects.toMatchObject({ code: 'gate' })
+    expect(await move.cancel()).toEqual({ isPoisoned: true, owed: null })
+    expect((await sides.b.fence('d')).role).toBe('poisoned')
+    expect(await status()).toMatchObject({ next: [{ verb: 'start' }] })
+  })
+
+  it('throws a copy that was left away when it is started anew', async () => {
+    b.isAway = true
+    await move.cancel()
+    b.isAway = false
+    await move.start()
+    await move.catchUp()
+    expect(await status()).toMatchObject({ phase: 'mirroring', record: { verified: null } })
+  })
+
+  it('opens its source again when the target goes away behind the seal', async () => {
+    const taken = a.transition.bind(a)
+    // A write that is acknowledged just before the seal, so that something is left to drain.
+    a.transition = async (...call) => {
+      if (call[2].role === 'sealed') {
+        b.refuses = 'apply'
+        await append(sides.a, 'd', 12)
+      }
+      return taken(...call)
+    }
+    await expect(move.cutover({ maxPauseMs: 100, force: true })).rejects.toMatchObject({ code: 'gate' })
+    expect((await sides.a.fence('d')).role).toBe('authority')
+    b.refuses = 'nothing'
+    a.transition = taken
+    expect((await status()).record?.attempt?.givenUp).toMatchObject({ why: expect.any(String) })
+    await append(sides.a, 'd', 13)
+    await move.cutover()
+    expect(await status()).toMatchObject({ phase: 'reversed', authority: 'b' })
+  })
+
+  it('explains a decision whose target cannot be opened, and any call goes on with it', async () => {
+    b.refuses = 'transition'
+    await expect(move.cutover()).rejects.toMatchObject({
+      code: 'unavailable',
+      message: expect.stringContaining('was decided'),
+    })
+    expect(await status()).toMatchObject({ phase: 'decided', authority: null, next: [{ verb: 'cutover' }] })
+    b.isAway = true
+    expect(await status()).toMatchObject({
+      phase: 'unreachable',
+      explanation: expect.stringContaining('handed off'),
+    })
+    await expect(move.cancel()).rejects.toMatchObject({ code: 'unavailable' })
+    ;[b.isAway, b.refuses] = [false, 'nothing']
+    expect(await move.cutover()).toMatchObject({ to: 'b', pauseMs: null })
+    expect(await status()).toMatchObject({ phase: 'reversed', authority: 'b' })
+  })
+
+  it('gives a copy up whose place was emptied, and can begin anew', async () => {
+    if (pair === undefined) throw new Error('There is no pair')
+    const emptied = await openSides(pair.a, pair.b)
+    const left = moveOf({ a, b: emptied.b }, 'd')
+    expect(await left.status()).toMatchObject({
+      ...{ authority: 'a', record: { to: 'b' }, next: [{ verb: 'cancel' }] },
+      explanation: expect.stringContaining('its place is empty'),
+    })
+    await left.cancel()
+    expect(await left.status()).toMatchObject({ phase: 'none', record: undefined, next: [{ verb: 'start' }] })
+    await left.start()
+    expect(await left.status()).toMatchObject({ phase: 'mirroring' })
+    await closeSides(emptied)
+  })
+
+  it('never takes back what it handed off to a copy that it does not see', async () => {
+    if (pair === undefined) throw new Error('There is no pair')
+    b.refuses = 'transition'
+    await expect(move.cutover()).rejects.toMatchObject({ code: 'unavailable' })
+    const emptied = await openSides(pair.a, pair.b)
+    const left = moveOf({ a, b: emptied.b }, 'd')
+    expect(await left.status()).toMatchObject({ authority: null, next: [{ verb: 'status' }] })
+    await expect(left.cancel()).rejects.toMatchObject({ code: 'gate' })
+    b.refuses = 'nothing'
+    expect(await move.cutover()).toMatchObject({ to: 'b' })
+    await closeSides(emptied)
+  })
+
+  it('never cancels a move to somewhere else', async () => {
+    if (pair === undefined) throw new Error('There is no pair')
+    const others = await openSides(pair.a, pair.b)
+    const c = new Moody(others.a)
+    const elsewhere = new MoveClass(
+      'd',
+      { from: { name: 'a', backend: a }, to: { name: 'c', backend: c } },
+      systemClock,
+    )
+    await elsewhere.cancel()
+    expect(await status()).toMatchObject({ phase: 'mirroring', record: { to: 'b' } })
+    c.isAway = true
+    await expect(elsewhere.cancel()).rejects.toMatchObject({ code: 'unavailable' })
+    expect(await status()).toMatchObject({ phase: 'mirroring', record: { to: 'b' } })
+    await closeSides(others)
+  })
+})
+
+describe('a plan', () => {
+  const [pair] = pairs
+  let sides: TwoSides
+  beforeEach(async () => {
+    if (pair === undefined) throw new Error('There is no pair')
+    sides = await openSides(pair.a, pair.b)
+    await createDomain(sides, 'd')
+  })
+  afterEach(() => closeSides(sides))
+
+  const planWith = (supports: Partial<Backend['supports']>) => {
+    const target = new (class extends Forward {
+      override get supports() {
+        return { ...this.inner.supports, ...supports }
+      }
+    })(sides.b)
+    return moveOf({ a: sides.a, b: target }, 'd').plan()
+  }
+
+  it('finds what the limits of the target do not take, position by position, up to a bounded list', async () => {
+    const plan = await planWith({ limits: { valueBytes: 1, nameBytes: 0 } })
+    expect(plan.canStart).toBe(false)
+    const records = plan.issues.filter(({ position }) => position !== undefined)
+    // Events 10 and 11 have two bytes.
+    expect(records.map(({ position }) => position)).toEqual([11, 12])
+    expect(records[0]).toMatchObject({
+      kind: 'blocking',
+      what: 'limit',
+      message: expect.stringContaining('Event 11 of stream'),
+    })
+    expect(plan.issues.some(({ message }) => message.startsWith("The domain's name"))).toBe(true)
+    const cut = await moveOf({ a: sides.a, b: sides.b }, 'd').plan({ maxIssues: 0 })
+    expect(cut).toMatchObject({ canStart: true, issues: [] })
+  })
+
+  it('finds a target that holds something of another move, and says what stands there', async () => {
+    const move = moveOf(sides, 'd')
+    await move.start()
+    expect((await move.plan()).issues).toMatchObject([{ kind: 'warning', what: 'target' }])
+    await move.catchUp()
+    await move.verify()
+    await move.cutover()
+    expect(await move.plan()).toMatchObject({
+      canStart: false,
+      issues: [{ kind: 'blocking', what: 'source' }],
+    })
+    await move.complete()
+    const back = moveOf({ a: sides.b, b: sides.a }, 'd')
+    expect((await back.plan()).issues).toMatchObject([
+      { kind: 'warning', what: 'target', message: expect.stringContaining('poisoned') },
+    ])
+  })
+
+  it('tells that a flag wants the domain elsewhere', async () => {
+    const store = await openStore(
+      { a: 'memory:', b: 'memory:', c: 'memory:' },
+      { domains: { app: {} }, env: { APP_STORE: 'a' } },
+    )
+    const planned = await (await store.move('app', { to: 'b' })).plan()
+    expect(planned).toMatchObject({ canStart: true, issues: [{ kind: 'warning', what: 'placement' }] })
+    await store.close()
+  })
+
+  it('finds what the source can do and the target cannot', async () => {
+    const plan = await planWith({ sync: false })
+    expect(plan.issues).toMatchObject([{ kind: 'warning', what: 'supports' }])
+  })
+})
