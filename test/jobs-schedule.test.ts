@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest'
-import { defineJobs, type Jobs, job } from '../src/index.ts'
+import { portOf } from '../src/facet/domain.ts'
+import { defineJobs, type Jobs, type JsonText, job } from '../src/index.ts'
 import { FakeClock, idle } from './fake-clock.ts'
 import { type Place, placeKinds } from './places.ts'
 
@@ -63,6 +64,24 @@ describe('schedules', () => {
     const changed = await jobs.schedule('report', '0 8 * * *', { of: 'a' }, { timeZone: 'Asia/Tokyo' })
     expect(changed.nextAt).not.toBe(before.nextAt)
     expect(await jobs.schedules()).toEqual([changed])
+  })
+
+  it('go on when one of them cannot be read', async () => {
+    await jobs.schedule('report', '* * * * *', { of: 'sales' })
+    await jobs.schedule('tick', '* * * * *', null)
+    // As a machine sees it that does not know the time zone.
+    const port = portOf((await place.open({ app: {} }, { clock })).domain('app'))
+    const key = { collection: '$schedules', id: 'tick' }
+    const [found] = (await port.get([key])).documents
+    const record = JSON.parse((found as { data: string }).data)
+    const data = JSON.stringify({ ...record, timeZone: 'Atlantis/Center', nextAt: 1 }) as JsonText
+    await port.commit({
+      at: clock.now(),
+      writes: [{ kind: 'put', ...key, data, expiresAt: null }],
+      checks: [],
+    })
+    await workFor(3 * minute)
+    expect(await enqueued()).toHaveLength(3)
   })
 
   it('mean their time zone, on both sides of a change to summer time', async () => {

@@ -88,6 +88,11 @@ export class Stage implements View {
     return below !== undefined && this.documents.get(collection)?.has(below) ? undefined : below
   }
 
+  /** Whether a staged document holds a unique key of this collection. */
+  takesKey(collection: string): boolean {
+    return this.#keys?.isHeldIn(collection) ?? false
+  }
+
   setDocument(collection: string, id: string, held: Held | null, uniqueKeys: readonly string[]): void {
     if (uniqueKeys.length > 0 || this.#keys !== undefined) {
       this.#keys ??= new HeldKeys()
@@ -122,6 +127,11 @@ class HeldKeys {
 
   of(name: string): readonly string[] {
     return this.#keysOf.get(name) ?? []
+  }
+
+  isHeldIn(collection: string): boolean {
+    for (const key of this.holders.keys()) if (key.startsWith(`${collection}\0`)) return true
+    return false
   }
 
   set(name: string, id: string, keys: readonly string[]): void {

@@ -7,14 +7,23 @@ import type { SqlValue } from '../sql/scan.ts'
 import { ArrayParameter } from './array.ts'
 import { checkOut, giveBack } from './check-out.ts'
 import type { CopyConnection, CopyRows } from './copy.ts'
-import { PgTransaction } from './pg-transaction.ts'
+import { type ConfigOf, PgTransaction } from './pg-transaction.ts'
 import { refusePooler } from './pooler.ts'
 
 export type Parameter = SqlValue | ArrayParameter
 export type Row = readonly unknown[]
 
+/** How a statement is run. */
+export interface How {
+  /**
+   * Planned each time, by the table as it is then. A prepared statement keeps the plan that was right for a table of a
+   * few rows, which is to read all of it, until the server has counted the rows again.
+   */
+  readonly isPlannedAnew?: boolean
+}
+
 /** Runs a statement; rows are arrays of column values, `bigint` columns numbers. */
-export type Query = (text: string, parameters?: readonly Parameter[]) => Promise<readonly Row[]>
+export type Query = (text: string, parameters?: readonly Parameter[], how?: How) => Promise<readonly Row[]>
 
 export type Copy = (rows: CopyRows) => Promise<void>
 
@@ -113,12 +122,12 @@ export function openPool(url: string, options: PoolOptions): Database {
 
 /** A caller's own pool; closing it stays with the caller. */
 export function fromPool(pool: PgPool, { isPrepared }: Pick<PoolOptions, 'isPrepared'>): Database {
-  const configOf = (text: string, values?: readonly Parameter[]) => ({
-    ...(isPrepared ? { name: nameOf(text) } : {}),
+  const configOf: ConfigOf = (text, values, how) => ({
+    ...(isPrepared && how?.isPlannedAnew !== true ? { name: nameOf(text) } : {}),
     ...pgConfig(text, values),
   })
   return {
-    query: async (text, parameters) => (await pool.query(configOf(text, parameters))).rows,
+    query: async (text, parameters, how) => (await pool.query(configOf(text, parameters, how))).rows,
     async transaction(work, first) {
       const client = await checkOut(pool)
       const transaction = new PgTransaction(client, configOf)

@@ -93,7 +93,7 @@ export async function fetchHeads(
   cache: HeadCache,
 ): Promise<void> {
   for (const lookup of lookups(tables, domain, needs))
-    lookup.take(cache, await query(lookup.sql('$1::text[]'), [texts(lookup.names)]))
+    lookup.take(cache, await query(lookup.sql('$1::text[]'), [texts(lookup.names)], { isPlannedAnew: true }))
 }
 
 /** The same as statements without parameters, to go with another one in one round trip. */

@@ -8,7 +8,7 @@ import type { FenceRow } from './fence-row.ts'
 import { alterCollection, type Tables } from './table.ts'
 import { removeEvents } from './truncate.ts'
 import type { PostgresView } from './view.ts'
-import { clearForUnique, copyPlan, isUnique, writePlan } from './write.ts'
+import { clearForUnique, copyPlan, writePlan } from './write.ts'
 
 /** Makes a plan under a fence; may be called again, with another. */
 export type MakePlan = (fence: Fence, view: PostgresView) => Plan
@@ -40,7 +40,7 @@ export async function writeUnderLock(query: Query, row: FenceRow, write: LockedW
   view.moveTo(row)
   const plan = await view.plan(query, () => make(row.fence, view))
   planned?.(plan)
-  await makeRoom(query, write, row, plan, await view.definitions(query))
+  await makeRoom(query, write, row, plan, view)
   if (isEmpty(plan, row)) return plan
   await removeEvents(query, tables, domain, plan.removed)
   const left = copy === undefined ? plan.changes : await copyPlan(copy, tables, domain, plan, view)
@@ -59,9 +59,10 @@ async function makeRoom(
   { tables, domain }: LockedWrite,
   { fence }: FenceRow,
   plan: Plan,
-  definitions: Definitions,
+  view: PostgresView,
 ): Promise<void> {
   const isFollower = fence.role !== 'authority'
+  const definitions = await view.definitions(query)
   const declared = declaredIn(plan.changes)
   const undeclared = undeclaredIn(plan, definitions, declared)
   if (declared.size + undeclared.size > 0) await query(`SET LOCAL lock_timeout = ${tableLockMs}`)
@@ -69,8 +70,7 @@ async function makeRoom(
     await alterCollection(query, tables, domain, name, undefined, plainCollection)
   for (const [name, definition] of declared)
     await alterCollection(query, tables, domain, name, definitions.get(name), definition, isFollower)
-  const hasUnique = (name: string) => isUnique(declared.get(name) ?? definitions.get(name))
-  await clearForUnique(query, tables, domain, plan, hasUnique)
+  await clearForUnique(query, tables, domain, plan, view)
 }
 
 /** Collections of a follower whose declaration stands further on in the feed. */

@@ -1,7 +1,7 @@
 /** A transaction on a session of pg: begun with its first statements in one round trip, ended with its last in another. */
 import { UnderpinError } from '../../error.ts'
 import { type CopyConnection, CopyIn } from './copy.ts'
-import type { Copy, Parameter, PgClient, Query, Row, Session } from './driver.ts'
+import type { Copy, How, Parameter, PgClient, Query, Row, Session } from './driver.ts'
 
 /**
  * A process that stops between two statements would hold its locks for ever: the server ends it after ten seconds. Who
@@ -18,7 +18,7 @@ const rollbackMs = 5_000
 const answerMs = 15_000
 
 /** Makes the driver's configuration of a statement. */
-type ConfigOf = (text: string, parameters?: readonly Parameter[]) => object
+export type ConfigOf = (text: string, parameters?: readonly Parameter[], how?: How) => object
 
 export class PgTransaction {
   readonly #client: PgClient
@@ -59,8 +59,8 @@ export class PgTransaction {
     }
   }
 
-  readonly #query: Query = async (text, parameters) =>
-    (await this.#client.query(this.#configOf(text, parameters))).rows
+  readonly #query: Query = async (text, parameters, how) =>
+    (await this.#client.query(this.#configOf(text, parameters, how))).rows
 
   /** The last statement and COMMIT, the second sent without waiting for the first; after an error it undoes all. */
   readonly #last: Query = async (text, parameters) => {

@@ -7,7 +7,6 @@
 import { randomBytes } from 'node:crypto'
 import { UnderpinError } from '../../error.ts'
 import type { Change } from '../../model/change.ts'
-import type { CollectionDefinition } from '../../model/collection.ts'
 import type { Document, Tombstone } from '../../model/document.ts'
 import type { Event } from '../../model/event.ts'
 import { declaredIn, type Plan } from '../plan.ts'
@@ -156,7 +155,7 @@ export async function clearForUnique(
   tables: Tables,
   domain: string,
   plan: Plan,
-  hasUnique: (collection: string) => boolean,
+  view: PostgresView,
 ): Promise<void> {
   const ids = new Map<string, Set<string>>()
   const add = (collection: string, id: string) => {
@@ -165,8 +164,9 @@ export async function clearForUnique(
     else known.add(id)
   }
   for (const { collection, id } of plan.evicted) add(collection, id)
-  for (const change of plan.changes)
-    if (change.kind !== 'event' && hasUnique(change.collection)) add(change.collection, change.id)
+  const documents = [...plan.stage.documents].filter(([collection]) => plan.stage.takesKey(collection))
+  for (const [collection, changed] of documents)
+    for (const id of changed.keys()) if (!view.isNew(collection, id)) add(collection, id)
   for (const [collection, found] of ids)
     await query(`DELETE FROM ${tables.collection(domain, collection)} WHERE id = ANY ($1::text[])`, [
       texts([...found]),
@@ -208,8 +208,4 @@ function unnest<R>(
     )
   const arrays = columnTypes.map((type, column) => `$${first + column}::${type}[]`)
   return `unnest(${arrays.join(', ')}) AS u`
-}
-
-export function isUnique(definition: CollectionDefinition | undefined): boolean {
-  return Object.values(definition?.indexes ?? {}).some(({ unique }) => unique)
 }

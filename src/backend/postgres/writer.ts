@@ -18,7 +18,7 @@ import { type Needs, noNeeds } from './heads.ts'
 import { isEmpty, type MakePlan, writeUnderLock } from './locked.ts'
 import type { Tables } from './table.ts'
 import { PostgresView } from './view.ts'
-import { isUnique, newToken, wasWritten, writePlan } from './write.ts'
+import { newToken, wasWritten, writePlan } from './write.ts'
 
 export interface WriteOptions {
   /** A bulk of records is copied, in a transaction. */
@@ -240,11 +240,8 @@ function unresolved(domain: string, cause: unknown): UnderpinError {
 /** New tables, events to remove, and unique keys that may pass from one document to another, take more than one statement. */
 function needsTransaction(plan: Plan, definitions: Definitions): boolean {
   if (plan.evicted.length > 0 || plan.removed.length > 0) return true
-  return plan.changes.some(
-    (change) =>
-      change.kind !== 'event' &&
-      (change.collection === definitionsCollection ||
-        !definitions.has(change.collection) ||
-        isUnique(definitions.get(change.collection))),
+  return [...plan.stage.documents.keys()].some(
+    (collection) =>
+      collection === definitionsCollection || !definitions.has(collection) || plan.stage.takesKey(collection),
   )
 }

@@ -125,16 +125,23 @@ export class Schedules {
     return found
   }
 
-  /** Enqueues what is due; when the next one will be. */
+  /** Enqueues what is due; when the next one will be. A schedule that cannot be read holds up none of the others. */
   async fire(): Promise<number> {
-    for (;;) {
-      const now = this.#port.clock.now()
-      const { items } = await this.#port.scan({ ...byTime, from: 0, limit: 1 } satisfies Query)
-      const schedule = toSchedule(items[0])
-      if (schedule === undefined || schedule.record.nextAt === null) return Number.POSITIVE_INFINITY
-      if (schedule.record.nextAt > now) return schedule.record.nextAt
-      await this.#fireOne(schedule, now)
+    const now = this.#port.clock.now()
+    const failures: unknown[] = []
+    for (let after: string | null = null, isDone = false; !isDone; ) {
+      const query: Query = { ...byTime, from: 0, below: now + 1, limit: 100, after }
+      const page: Awaited<ReturnType<Port['scan']>> = await this.#port.scan(query)
+      for (const { id, data, position } of page.items) {
+        const schedule = { key: id, revision: position, record: decodeValue(data) as ScheduleRecord }
+        await this.#fireOne(schedule, now).catch((error) => failures.push(error))
+      }
+      after = page.next
+      isDone = after === null
     }
+    if (failures.length > 0) throw failures[0]
+    const { items } = await this.#port.scan({ ...byTime, from: 0, limit: 1, after: null } satisfies Query)
+    return toSchedule(items[0])?.record.nextAt ?? Number.POSITIVE_INFINITY
   }
 
   async #fireOne({ key, revision, record }: FoundSchedule, now: number): Promise<void> {
@@ -173,7 +180,6 @@ const byTime = {
   index: 'due',
   equals: [],
   backwards: false,
-  after: null,
 } as const
 
 interface FoundSchedule {
