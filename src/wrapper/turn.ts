@@ -64,6 +64,11 @@ class Turning extends Forward {
     return this.#inTurn(() => this.inner.transition(...call))
   }
 
+  /** Calls that wait for the turn are under way: they go first. */
+  override close() {
+    return this.#next === undefined ? this.inner.close() : this.#next.then(() => this.inner.close())
+  }
+
   #inTurn<T>(call: () => Promise<T>): Promise<T> {
     if (this.#next !== undefined) return this.#next.then(call)
     if (this.#since === undefined) {

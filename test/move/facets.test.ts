@@ -68,7 +68,7 @@ describe.each(pairs)('under traffic, from $pair and back and there again', ({ a,
     const writing = new AbortController()
     const { signal } = running
     const done: Promise<unknown>[] = []
-    const while_ = async (work: (round: number) => Promise<unknown>, restMs = 2) => {
+    const while_ = async (work: (round: number) => Promise<unknown>, restMs = 10) => {
       for (let round = 0; !writing.signal.aborted; round++) {
         await work(round)
         await pause(restMs)
@@ -142,11 +142,11 @@ describe.each(pairs)('under traffic, from $pair and back and there again', ({ a,
         const results = await Promise.all([work(app), work(other)])
         expect(results.filter(({ isReplay }) => !isReplay)).toHaveLength(1)
         counts.once++
-      }, 10),
+      }, 30),
       while_(async (n) => {
         await app.jobs(definitions).enqueue('count', { n })
         counts.jobs++
-      }, 10),
+      }, 30),
       while_(async () => {
         // Longer than a pause, so that most cutovers meet one that holds it.
         await other.withLock('door', async (lock) => {
@@ -158,7 +158,7 @@ describe.each(pairs)('under traffic, from $pair and back and there again', ({ a,
       }),
       while_(async () => {
         await app.state(fold, 'order-0', { snapshot: { events: 5 } })
-      }, 20),
+      }, 40),
     ]
     const known = { type: 'placed', data: { i: counts.placed++ } } as const
     const first = await app.log.append('ids', known, { id: 'known' })
