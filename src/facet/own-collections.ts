@@ -1,5 +1,5 @@
 /** All collections that facets, and moves, keep their state in. Each declares its own when it is first used. */
-import { movesCollection, plainCollection } from '../model/collection.ts'
+import { movesCollection, plainCollection, repositoriesCollection } from '../model/collection.ts'
 import { exportCollections } from './export/record.ts'
 import { jobCollections } from './job/record.ts'
 import { lockCollections } from './lock/lock.ts'
@@ -20,4 +20,5 @@ export const ownCollections: OwnCollections = {
   ...parkedCollections,
   ...projectionCollections,
   [movesCollection]: plainCollection,
+  [repositoriesCollection]: plainCollection,
 }

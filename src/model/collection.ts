@@ -31,6 +31,8 @@ export const definitionsCollection = '$collections'
 export const commitsCollection = '$commits'
 /** Holds the record of the move that a domain is in, and of those that ended; declared when the first is started. */
 export const movesCollection = '$moves'
+/** Holds the state of repositories that are moved by the application's own code; declared when the first is routed. */
+export const repositoriesCollection = '$repositories'
 export const systemCollections: readonly string[] = [definitionsCollection, commitsCollection]
 
 /** Whether a collection is Underpin's own: the two above, and those that facets declare when they are first used. */
