@@ -42,6 +42,11 @@ const laws: readonly { layer: RegExp; may: RegExp }[] = [
     layer: /^testing\//,
     may: /^(testing\/|facet\/|model\/|backend\/(backend|memory)\.ts$|wrapper\/forward\.ts$|error\.ts$|clock\.ts$)/,
   },
+  // Repositories of the application's own are moved with facets: their state is in a domain.
+  {
+    layer: /^move\/repository\//,
+    may: /^(move\/repository\/|facet\/|model\/|error\.ts$|clock\.ts$)/,
+  },
   { layer: /^move\//, may: /^(move\/|model\/|backend\/backend\.ts$|error\.ts$|clock\.ts$)/ },
   { layer: /^http\//, may: /^(http\/|index\.ts$)/ },
   { layer: /^facet\//, may: /^(facet\/|model\/|error\.ts$|clock\.ts$)/ },

@@ -15,6 +15,7 @@ import { plainCollection } from '../model/collection.ts'
 import type { Commit, Outcome } from '../model/commit.ts'
 import type { Document, Tombstone } from '../model/document.ts'
 import { quote } from '../model/key.ts'
+import type { Cursor, Page } from '../model/page.ts'
 import { decodeValue, encodeValue } from '../model/value.ts'
 import type { OwnCollections, Port } from './port.ts'
 
@@ -86,6 +87,20 @@ export class Leases {
     }
   }
 
+  /** The ids of leases that somebody holds, or held until he died, by their beginning. */
+  async held(prefix: string): Promise<string[]> {
+    await this.#port.ensure(leaseCollections)
+    const limit = Math.min(1_000, this.#port.limits.pageItems)
+    const query = { collection: grants, by: 'id', prefix, backwards: false, limit } as const
+    const ids: string[] = []
+    for (let after: Cursor | null = null; ; ) {
+      const page: Page<Document, Cursor | null> = await this.#port.scan({ ...query, after })
+      ids.push(...page.items.map(({ id }) => id))
+      if (page.next === null) return ids
+      after = page.next
+    }
+  }
+
   /** Tries once. */
   async attempt(id: string, options: Omit<AcquireOptions, 'waitMs'>): Promise<Lease | Held> {
     const { documents } = await this.#port.get(
@@ -100,11 +115,13 @@ export class Leases {
       const held = this.#observe(id, grant, beat)
       if (held.retryInMs > 0) return held
     }
+    const since = this.#port.clock.monotonic()
     const token = await this.#take(id, grant, beat, options)
     if (token === undefined) return { holder: '', retryInMs: firstDelayMs }
     this.#seen.delete(id)
     const { holder } = this
-    return new Lease(this.#port, { id, token, holder, ttlMs: options.ttlMs, beat: beat?.position ?? 0 })
+    const { ttlMs } = options
+    return new Lease(this.#port, { id, token, holder, ttlMs, since, beat: beat?.position ?? 0 })
   }
 
   /** How long this process has yet to see no sign of life before it may take a lease over. */
@@ -182,6 +199,8 @@ interface Taken {
   readonly token: number
   readonly holder: string
   readonly ttlMs: number
+  /** When the commit that gave it was begun, by the monotonic clock: nobody can have seen the grant before. */
+  readonly since: number
   /** The revision of its beat; 0 if there is none. */
   readonly beat: number
 }
@@ -200,16 +219,25 @@ export class Lease {
   #cancelRenewal = () => {}
   #cancelExpiry = () => {}
   #isOver = false
+  #until = 0
 
-  constructor(port: Port, { id, token, holder, ttlMs, beat }: Taken) {
+  constructor(port: Port, { id, token, holder, ttlMs, since, beat }: Taken) {
     this.#port = port
     this.id = id
     this.token = token
     this.#holder = holder
     this.#ttlMs = ttlMs
     this.#beat = beat
-    this.#expireIn(ttlMs)
+    this.#expireAt(since + ttlMs)
     this.#schedule()
+  }
+
+  /**
+   * Milliseconds for which nobody else can have it, by this process's own clock and without waiting for a timer: for what
+   * no store can check. 0 if it is over.
+   */
+  get leftMs(): number {
+    return this.#isOver ? 0 : Math.max(0, this.#until - this.#port.clock.monotonic())
   }
 
   /** Aborts, with `lost-lease` for a reason (`closed` if the store was), when the lease was lost or could not be renewed in its time. */
@@ -256,10 +284,11 @@ export class Lease {
     await this.released()
     const { id } = this
     const holder = this.#holder
+    const since = this.#port.clock.monotonic()
     const token = await putGrant(this.#port, { id, holder, ttlMs }, [], [this.check, ...checks])
     return token === undefined
       ? undefined
-      : new Lease(this.#port, { id, token, holder, ttlMs, beat: this.#beat })
+      : new Lease(this.#port, { id, token, holder, ttlMs, since, beat: this.#beat })
   }
 
   /** Stops renewing, and waits for a renewal under way: to be called before a commit with {@link releaseWrites}. */
@@ -288,7 +317,7 @@ export class Lease {
       // Given back while this was under way, it is not lost.
       if (outcome.kind !== 'committed') return this.#isOver ? undefined : this.#lose(lostLease(id))
       this.#beat = outcome.positions[0] ?? this.#beat
-      if (!this.#isOver) this.#expireIn(since + this.#ttlMs - this.#port.clock.monotonic())
+      if (!this.#isOver) this.#expireAt(since + this.#ttlMs)
     } catch (error) {
       // Tried again at the next turn, while the lease's time lasts; a closed store renews nothing any more.
       if (!this.#isOver && (!isUnderpinError(error) || error.code === 'closed')) this.#lose(error)
@@ -296,9 +325,11 @@ export class Lease {
   }
 
   /** Others wait for the whole time from when they saw the beat, which is later: who is not heard until now is lost in time. */
-  #expireIn(ms: number): void {
+  #expireAt(until: number): void {
+    this.#until = until
     this.#cancelExpiry()
-    this.#cancelExpiry = this.#port.clock.timer(Math.max(0, ms), () => this.#lose(lostLease(this.id)))
+    const ms = Math.max(0, until - this.#port.clock.monotonic())
+    this.#cancelExpiry = this.#port.clock.timer(ms, () => this.#lose(lostLease(this.id)))
   }
 
   #lose(reason: unknown): void {

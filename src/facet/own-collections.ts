@@ -1,5 +1,10 @@
 /** All collections that facets, and moves, keep their state in. Each declares its own when it is first used. */
-import { movesCollection, plainCollection, processesCollection } from '../model/collection.ts'
+import {
+  movesCollection,
+  plainCollection,
+  processesCollection,
+  repositoriesCollection,
+} from '../model/collection.ts'
 import { exportCollections } from './export/record.ts'
 import { jobCollections } from './job/record.ts'
 import { lockCollections } from './lock/lock.ts'
@@ -21,4 +26,5 @@ export const ownCollections: OwnCollections = {
   ...projectionCollections,
   [movesCollection]: plainCollection,
   [processesCollection]: plainCollection,
+  [repositoriesCollection]: plainCollection,
 }

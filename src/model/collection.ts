@@ -33,6 +33,8 @@ export const commitsCollection = '$commits'
 export const movesCollection = '$moves'
 /** Holds a document for each process that says it uses the domain; declared by the first that does. */
 export const processesCollection = '$processes'
+/** Holds the state of repositories that are moved by the application's own code; declared when the first is routed. */
+export const repositoriesCollection = '$repositories'
 export const systemCollections: readonly string[] = [definitionsCollection, commitsCollection]
 
 /** Whether a collection is Underpin's own: the two above, and those that facets declare when they are first used. */
