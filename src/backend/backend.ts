@@ -64,7 +64,8 @@ interface Verbs {
   changes(domain: string, after: Position, limit: number): FeedPart
   /**
    * A follower takes a page of the feed, verbatim; its head becomes `page.next`. `fenced` if it is no follower of this
-   * epoch. Nothing else changes what it holds: a store's own expiry is never used, because a record that goes by itself
+   * epoch; `foreign` if a record that nobody applied stands in the way. With `page.repair` it is put right instead.
+   * Nothing else changes what it holds: a store's own expiry is never used, because a record that goes by itself
    * would make two sides differ; what is expired is hidden when it is read and deleted by commits.
    */
   apply(domain: string, epoch: number, page: FeedPart): void

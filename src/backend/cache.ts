@@ -72,9 +72,14 @@ export class HeadCache {
     this.#head = head
   }
 
-  clear(): void {
-    this.#head = -1
+  /** Forgets what is known at this head. */
+  forget(): void {
     this.seqs.clear()
     this.documents.clear()
+  }
+
+  clear(): void {
+    this.#head = -1
+    this.forget()
   }
 }

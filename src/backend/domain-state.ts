@@ -1,6 +1,6 @@
 /** One domain held in memory: what the memory backend is, and what journals keep of their documents. */
 import { UnderpinError } from '../error.ts'
-import { type Change, verifyChange } from '../model/change.ts'
+import { type Change, keyOf, type RecordKey, verifyChange } from '../model/change.ts'
 import {
   type CollectionDefinition,
   compareFields,
@@ -12,7 +12,7 @@ import {
 } from '../model/collection.ts'
 import { DigestSum, emptyDigest } from '../model/digest.ts'
 import type { Document, DocumentKey, Tombstone } from '../model/document.ts'
-import type { Event } from '../model/event.ts'
+import type { Event, EventKey } from '../model/event.ts'
 import { type Fence, vacantFence } from '../model/fence.ts'
 import { compareText, prefixEnd } from '../model/key.ts'
 import {
@@ -33,6 +33,7 @@ import { noteVerified } from '../model/verified.ts'
 import type { Found } from './backend.ts'
 import { Ordered } from './ordered.ts'
 import { declaredIn, type Plan } from './plan.ts'
+import type { RepairPlan } from './plan-repair.ts'
 import type { Held, View } from './stage.ts'
 import { Stream } from './stream.ts'
 
@@ -159,11 +160,47 @@ export class DomainState implements View {
     return found.filter((record) => record?.kind === 'document' && record.position > next) as Document[]
   }
 
-  /** Replaces a stored record as it is, checksum and all: how a test plants damage. */
+  /** Makes a repair true, and the digest the sum of what is there. */
+  repair({ items, events, documents }: RepairPlan): void {
+    for (const key of [...events, ...documents]) this.uproot(key)
+    for (const { position } of items) {
+      const inTheWay = this.#feed[position - 1]
+      if (inTheWay !== undefined) this.uproot(keyOf(inTheWay))
+    }
+    for (const change of items) this.plant(Object.freeze(change))
+    this.digest = new DigestSum(emptyDigest)
+    for (const stream of this.#streams.values())
+      for (const { checksum } of stream.events) this.digest.add(checksum)
+    for (const { records } of this.#collections.values())
+      for (const { checksum } of records.values()) this.digest.add(checksum)
+  }
+
+  /** Puts a record where it belongs by its key and position, as it is, checksum and all: so a test plants damage. */
   plant(change: Change): void {
-    this.#feed[change.position - 1] = change
-    if (change.kind === 'event') this.#streams.get(change.stream)?.replace(change)
-    else this.#collection(change.collection).set(change)
+    if (change.position > 0) {
+      while (this.#feed.length < change.position - 1) this.#feed.push(undefined)
+      this.#feed[change.position - 1] = change
+    }
+    if (change.kind !== 'event') this.#collection(change.collection).set(change)
+    else {
+      const stream = this.#streams.get(change.stream)
+      if (stream === undefined) this.#streams.set(change.stream, new Stream([change]))
+      else stream.put(change)
+    }
+  }
+
+  /** Removes what is there under a key, without a trace. */
+  uproot(key: RecordKey): void {
+    if ('collection' in key) this.#drop(this.#collection(key.collection), key.id)
+    else this.#uprootEvent(key)
+  }
+
+  #uprootEvent({ stream: name, seq }: EventKey): void {
+    const stream = this.#streams.get(name)
+    const event = stream?.take(seq)
+    if (event === undefined) return
+    if (this.#feed[event.position - 1] === event) this.#feed[event.position - 1] = undefined
+    if (stream?.events.length === 0) this.#streams.delete(name)
   }
 
   #served(): Served {
@@ -197,7 +234,7 @@ export class DomainState implements View {
   #drop(collection: CollectionState, id: string): void {
     const record = collection.records.get(id)
     if (record === undefined) return
-    this.#feed[record.position - 1] = undefined
+    if (this.#feed[record.position - 1] === record) this.#feed[record.position - 1] = undefined
     collection.delete(id)
   }
 }

@@ -1,6 +1,6 @@
 /** The memory backend: the reference. What it does is what the laws say; every other backend is compared with it. */
 import { UnderpinError } from '../error.ts'
-import type { Change } from '../model/change.ts'
+import type { Change, RecordKey } from '../model/change.ts'
 import { type Fence, sameFence, vacantFence } from '../model/fence.ts'
 import type { FeedPart } from '../model/page.ts'
 import type { Position } from '../model/position.ts'
@@ -9,6 +9,7 @@ import type { Supports, SyncBackend } from './backend.ts'
 import { DomainState } from './domain-state.ts'
 import { checkAuthority, checkFollower, inParts, planCommits } from './plan.ts'
 import { planApply } from './plan-apply.ts'
+import { planRepair } from './plan-repair.ts'
 
 /** Keeps domains in the memory of this process: for tests, caches, and state that may be lost. */
 export function memory(): MemoryBackend {
@@ -85,7 +86,8 @@ class MemoryVerbs implements SyncBackend {
   apply(domain: string, epoch: number, page: FeedPart): void {
     const state = this.#state(domain)
     checkFollower(domain, state.rights, epoch)
-    state.install(planApply(state, state, page))
+    if (page.repair === undefined) state.install(planApply(state, state, page))
+    else state.repair(planRepair(state, state.head, page))
     this.#moved(domain)
   }
 
@@ -103,6 +105,11 @@ class MemoryVerbs implements SyncBackend {
   /** Replaces a stored record as it is, checksum and all: how a test plants damage. */
   plant(domain: string, change: Change): void {
     this.#state(domain).plant(change)
+  }
+
+  /** Removes a stored record without a trace: how a test plants its loss. */
+  uproot(domain: string, key: RecordKey): void {
+    this.#state(domain).uproot(key)
   }
 
   #state(domain: string): DomainState {

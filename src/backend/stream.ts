@@ -20,9 +20,20 @@ export class Stream {
     this.#events.push(event)
   }
 
-  /** Puts another record in the place of one. */
-  replace(event: Event): void {
-    this.#events[this.#at(event.seq)] = event
+  get events(): readonly Event[] {
+    return this.#events
+  }
+
+  /** Puts a record in its place, or in the place of the one with its seq. */
+  put(event: Event): void {
+    const at = this.#at(event.seq)
+    this.#events.splice(at, this.#events[at]?.seq === event.seq ? 1 : 0, event)
+  }
+
+  /** Removes the event with a seq, and returns it. */
+  take(seq: number): Event | undefined {
+    const at = this.#at(seq)
+    return this.#events[at]?.seq === seq ? this.#events.splice(at, 1)[0] : undefined
   }
 
   below(seq: number): Below {

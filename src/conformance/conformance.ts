@@ -8,6 +8,7 @@ import { feedLaws } from './feed-laws.ts'
 import { Context, type Law, type Subject } from './harness.ts'
 import { lifetimeLaws } from './lifetime-laws.ts'
 import { readLaws } from './read-laws.ts'
+import { repairLaws } from './repair-laws.ts'
 import { storeLaws } from './store-laws.ts'
 import { truncationLaws } from './truncation-laws.ts'
 
@@ -18,6 +19,7 @@ export const laws: readonly Law[] = [
   ...commitLaws,
   ...readLaws,
   ...feedLaws,
+  ...repairLaws,
   ...lifetimeLaws,
   ...storeLaws,
   ...truncationLaws,

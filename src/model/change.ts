@@ -1,13 +1,33 @@
 /** Changes: what the feed delivers, and what a commit asks for. */
 import { UnderpinError } from '../error.ts'
 import type { Checksum } from './digest.ts'
-import { type Document, documentChecksum, type Tombstone, tombstoneChecksum } from './document.ts'
-import { type Event, eventChecksum } from './event.ts'
+import {
+  type Document,
+  type DocumentKey,
+  documentChecksum,
+  type Tombstone,
+  tombstoneChecksum,
+} from './document.ts'
+import { type Event, type EventKey, eventChecksum } from './event.ts'
 import { quote } from './key.ts'
 import type { JsonText } from './value.ts'
 
 /** One event appended, one document put, or one document deleted, as stored. */
 export type Change = Event | Document | Tombstone
+
+/** What names a record, whatever it holds: at any time at most one record of a domain has a key. */
+export type RecordKey = EventKey | DocumentKey
+
+export function keyOf(change: Change): RecordKey {
+  return change.kind === 'event'
+    ? { stream: change.stream, seq: change.seq }
+    : { collection: change.collection, id: change.id }
+}
+
+/** A key as one text. */
+export function keyText(key: RecordKey): string {
+  return 'stream' in key ? `e\0${key.stream}\0${key.seq}` : `d\0${key.collection}\0${key.id}`
+}
 
 /** What a commit asks to be changed. Position, seq, commit and checksum are given by the backend. */
 export type Write =
@@ -44,7 +64,10 @@ export function verifyChange<C extends Change>(change: C): C {
   if (found === change.checksum) return change
   throw new UnderpinError('damaged', `${describeChange(change)} does not match its checksum`, {
     hint: 'Something other than Underpin changed it, or the disk did. Restore it from a follower or a backup; `underpin verify` lists all such records.',
-    details: { kind: change.kind, position: change.position, expected: change.checksum, found },
+    details: {
+      ...{ kind: change.kind, position: change.position, ...keyOf(change) },
+      ...{ expected: change.checksum, found },
+    },
   })
 }
 

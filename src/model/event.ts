@@ -22,6 +22,12 @@ export interface Event {
   readonly checksum: Checksum
 }
 
+/** What names an event, whatever it holds. */
+export interface EventKey {
+  readonly stream: string
+  readonly seq: number
+}
+
 export function eventChecksum(event: Omit<Event, 'checksum'>): Checksum {
   const { stream, seq, position, commit, type, at, meta, data } = event
   return checksumOf(

@@ -1,6 +1,6 @@
 /** Pages: how reads are asked for and answered. */
 import { UnderpinError } from '../error.ts'
-import type { Change } from './change.ts'
+import type { Change, RecordKey } from './change.ts'
 import type { FieldValue } from './collection.ts'
 import type { Document } from './document.ts'
 import type { Role } from './fence.ts'
@@ -28,6 +28,18 @@ export interface FeedPart extends Page<Change, Position> {
    * A follower accepts no other gap.
    */
   readonly truncations?: readonly Document[]
+  /** Makes the page a repair of a copy: see {@link Repair}. */
+  readonly repair?: Repair
+}
+
+/**
+ * What a copy holds is put right where it stands: the items of the page, none behind the copy's head, take the place of
+ * whatever it holds under their keys, and the records of these keys go. `next` is the head that the repair was made
+ * for: `conflict` if the copy is at another one by then. The head stays; the digest becomes the sum of the checksums of
+ * all records that the copy then holds.
+ */
+export interface Repair {
+  readonly gone: readonly RecordKey[]
 }
 
 /** A part of a stream. */

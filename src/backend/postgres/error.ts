@@ -33,6 +33,11 @@ export function isMissing(error: unknown): boolean {
   return missing.test(stateOf(error) ?? '')
 }
 
+/** A key that another row has. */
+export function isTaken(error: unknown): boolean {
+  return stateOf(error) === '23505'
+}
+
 /** Whether asking again can bring no other answer. */
 export function isLasting(error: unknown): boolean {
   if (isUnderpinError(error)) return true

@@ -7,6 +7,7 @@ import type { FeedPart } from '../../model/page.ts'
 import type { Position } from '../../model/position.ts'
 import { Heads } from '../async.ts'
 import type { Backend, CallOptions, Supports } from '../backend.ts'
+import { inTheWay } from '../foreign.ts'
 import { baseOf, checkAuthority, checkFollower, inPartsAsync, type Plan, planCommits } from '../plan.ts'
 import { planApply } from '../plan-apply.ts'
 import { handlerOf, refusalOf } from '../table-handler.ts'
@@ -19,7 +20,7 @@ import {
   type PgPool,
   type Query,
 } from './driver.ts'
-import { isMissing, translate } from './error.ts'
+import { isMissing, isTaken, translate } from './error.ts'
 import { readFence } from './fence-row.ts'
 import { Gets } from './gets.ts'
 import { needsOf } from './heads.ts'
@@ -166,11 +167,17 @@ export class PostgresBackend implements Backend {
   }
 
   async apply(domain: string, epoch: number, page: FeedPart, options?: CallOptions): Promise<void> {
+    if (page.repair !== undefined)
+      return this.#call(options, (database) => this.#writer(domain).repair(database, epoch, page))
     const make: MakePlan = (fence, view) => {
       checkFollower(domain, fence, epoch)
       return planApply(view, baseOf(fence), page)
     }
-    await this.#write(domain, options, make, { isBulk: page.items.length >= bulk })
+    try {
+      await this.#write(domain, options, make, { isBulk: page.items.length >= bulk })
+    } catch (error) {
+      throw isTaken(error) ? inTheWay(domain, error) : error
+    }
   }
 
   read(...[domain, stream, range, options]: Parameters<Backend['read']>) {

@@ -74,12 +74,17 @@ export async function createDomain(query: Query, tables: Tables, domain: string)
 }
 
 export async function dropDomain(query: Query, tables: Tables, domain: string): Promise<void> {
+  for (const table of await tablesOf(query, tables, domain)) await query(`DROP TABLE ${table}`)
+}
+
+/** All tables of a domain that there are. */
+export async function tablesOf(query: Query, tables: Tables, domain: string): Promise<readonly string[]> {
   const prefix = domainPrefix(domain)
   const found = await query(
     `SELECT c.relname FROM pg_catalog.pg_class c WHERE c.relnamespace = to_regnamespace($1)::oid AND c.relkind = 'r' AND left(c.relname, $2::int) = $3`,
     [tables.schema, prefix.length, prefix],
   )
-  for (const [name] of found) await query(`DROP TABLE ${tables.schema}."${name}"`)
+  return found.map(([name]) => `${tables.schema}."${name}"`)
 }
 
 /**

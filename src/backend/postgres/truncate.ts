@@ -13,7 +13,8 @@ import type { Tables } from './table.ts'
 /** One of the four numbers of the checksums' sum, modulo 2^32, as the digest adds them. */
 const lane = (from: number) =>
   `lpad(to_hex((sum(('x' || substr(checksum, ${from}, 8))::bit(32)::bigint) % 4294967296)::bigint), 8, '0')`
-const sumSql = [1, 9, 17, 25].map(lane).join(' || ')
+/** The sum of the checksums of rows, as a digest; null of none. */
+export const sumSql = [1, 9, 17, 25].map(lane).join(' || ')
 
 /** What a stream holds below a seq; summed by the server, because it may be millions of events. */
 export async function sumBelow(

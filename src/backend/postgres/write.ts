@@ -177,6 +177,29 @@ const documentRows = {
   },
 }
 
+/** Puts records whose keys and positions are free. Of each key at most one. */
+export async function insertRecords(
+  query: Query,
+  tables: Tables,
+  domain: string,
+  changes: readonly Change[],
+): Promise<void> {
+  const { events, documents } = sort(changes)
+  const insert = async (into: string, parameters: Parameter[], source: string) => {
+    await query(`INSERT INTO ${into} SELECT u.* FROM ${source}`, parameters)
+  }
+  if (events.length > 0) {
+    const parameters: Parameter[] = []
+    const source = unnest(parameters, eventTypes, events, pushEvent)
+    await insert(`${tables.events(domain)} (${eventColumns})`, parameters, source)
+  }
+  for (const [collection, changed] of documents) {
+    const parameters: Parameter[] = []
+    const source = unnest(parameters, documentTypes, [...changed.values()], pushDocument)
+    await insert(`${tables.collection(domain, collection)} (${documentColumns})`, parameters, source)
+  }
+}
+
 /** Takes rows that a plan will write again, or evicts, out of the way of unique indexes. Within the plan's transaction. */
 export async function clearForUnique(
   query: Query,

@@ -8,6 +8,7 @@ import { isUnderpinError, UnderpinError } from '../../error.ts'
 import { definitionsCollection } from '../../model/collection.ts'
 import type { TableHandler } from '../../model/commit.ts'
 import { sameFence } from '../../model/fence.ts'
+import type { FeedPart } from '../../model/page.ts'
 import { declaredIn, type Plan } from '../plan.ts'
 import { Catalog, type Definitions } from './catalog.ts'
 import type { Database } from './driver.ts'
@@ -16,6 +17,7 @@ import { type FenceRow, lockFence, readFence, toFenceRow } from './fence-row.ts'
 import { runHandler } from './handler.ts'
 import { type Needs, noNeeds } from './heads.ts'
 import { isEmpty, type MakePlan, writeUnderLock } from './locked.ts'
+import { repairUnderLock } from './repair.ts'
 import type { Tables } from './table.ts'
 import { PostgresView } from './view.ts'
 import { newToken, wasWritten, writePlan } from './write.ts'
@@ -72,6 +74,23 @@ export class Writer {
         if (written === 'overtaken') this.#meet()
       }
       return this.#writeLocked(database, make, options)
+    })
+  }
+
+  /** Puts records of a copy right, under the lock. What this process knew of it counts no more. */
+  async repair(database: Database, epoch: number, page: FeedPart): Promise<void> {
+    const [tables, domain, view] = [this.#tables, this.#domain, this.#view]
+    await this.#inTurn(async () => {
+      this.forget()
+      try {
+        await database.transaction(
+          async (query, { first: [found = []] }) =>
+            repairUnderLock(query, toFenceRow(found[0]), { tables, domain, epoch, view, page }),
+          [lockFence(tables, domain)],
+        )
+      } finally {
+        this.forget()
+      }
     })
   }
 

@@ -37,15 +37,20 @@ const messages: Readonly<Record<string, number>> = {
   'unable to open database file': codes.cantopen,
   'file is not a database': codes.notadb,
 }
+const constraint = /^(?:UNIQUE|NOT NULL|CHECK) constraint failed/
 
 /** The primary result code of a driver's error, or undefined for another error. */
 export function resultCode(error: unknown): number | undefined {
   const { code, errcode, sqliteCode } = error as { code?: unknown; errcode?: unknown; sqliteCode?: unknown }
   if (typeof errcode === 'number') return errcode & 0xff
   if (typeof sqliteCode === 'number') return sqliteCode & 0xff
-  if (code === 'ERR_SQLITE_ERROR') return messages[(error as Error).message]
+  if (code === 'ERR_SQLITE_ERROR') return codeOf((error as Error).message)
   if (typeof code !== 'string' || !code.startsWith('SQLITE_')) return undefined
   return names[code] ?? names[code.split('_').slice(0, 2).join('_')]
+}
+
+function codeOf(message: string): number | undefined {
+  return constraint.test(message) ? codes.constraint : messages[message]
 }
 
 export function isBusy(error: unknown): boolean {
@@ -62,6 +67,12 @@ export function isReadonly(error: unknown): boolean {
 export function isFatal(error: unknown): boolean {
   const code = resultCode(error)
   return code === codes.ioerr || code === codes.corrupt || code === codes.notadb
+}
+
+/** Whether a key that another row has was in the way, also of an error that was translated. */
+export function isTaken(error: unknown): boolean {
+  const raw = isUnderpinError(error) ? error.cause : error
+  return raw instanceof Error && resultCode(raw) === codes.constraint
 }
 
 export function translate(error: unknown, place: string): unknown {

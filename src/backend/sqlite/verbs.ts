@@ -17,6 +17,7 @@ import {
 import type { Position } from '../../model/position.ts'
 import { truncationsCollection } from '../../model/truncation.ts'
 import type { Found, SyncBackend } from '../backend.ts'
+import { inTheWay } from '../foreign.ts'
 import {
   baseOf,
   checkAuthority,
@@ -27,6 +28,7 @@ import {
   planCommits,
 } from '../plan.ts'
 import { planApply } from '../plan-apply.ts'
+import { planRepair } from '../plan-repair.ts'
 import { collectionTable, eventsTable } from '../sql/name.ts'
 import {
   documentColumns,
@@ -42,20 +44,15 @@ import {
 import { type SqlValue, scanSql } from '../sql/scan.ts'
 import { handlerOf, refusalOf } from '../table-handler.ts'
 import type { Connection, Statement } from './driver.ts'
-import { isBusy, isFatal, translate } from './error.ts'
+import { isBusy, isFatal, isTaken, translate } from './error.ts'
 import { readChanges } from './feed.ts'
 import { runHandler } from './handler.ts'
 import { RecordCache } from './record-cache.ts'
+import { writeRepair } from './repair.ts'
+import { hasUnique, insertRows, joinedColumns } from './rows.ts'
 import { alterCollection, createDomain, dropDomain, makeUnique, sqlite } from './table.ts'
 import { truncationsOf } from './truncate.ts'
 import { SqliteView } from './view.ts'
-
-/** Rows in one statement: measured; fewer cost more calls, more cost more time to prepare. */
-const rowsPerInsert = 16
-const joinedColumns = documentColumns
-  .split(', ')
-  .map((column) => `d.${column}`)
-  .join(', ')
 
 export class SqliteVerbs implements SyncBackend {
   readonly #place: string
@@ -123,10 +120,30 @@ export class SqliteVerbs implements SyncBackend {
   }
 
   apply(domain: string, epoch: number, page: FeedPart): void {
-    this.#write(domain, (fence, view) => {
+    if (page.repair !== undefined) this.#repair(domain, epoch, page)
+    else this.#take(domain, epoch, page)
+  }
+
+  #take(domain: string, epoch: number, page: FeedPart): void {
+    try {
+      this.#write(domain, (fence, view) => {
+        checkFollower(domain, fence, epoch)
+        return planApply(view, baseOf(fence), page)
+      })
+    } catch (error) {
+      throw isTaken(error) ? inTheWay(domain, error) : error
+    }
+  }
+
+  #repair(domain: string, epoch: number, page: FeedPart): void {
+    const [run, rows] = [this.#run, this.#rows]
+    this.#locked(() => {
+      const fence = this.#fence(domain)
       checkFollower(domain, fence, epoch)
-      return planApply(view, baseOf(fence), page)
+      writeRepair({ run, rows }, domain, planRepair(new SqliteView(domain, rows), fence.head, page))
     })
+    this.#views.delete(domain)
+    this.#records?.clear()
   }
 
   read(
@@ -235,6 +252,8 @@ export class SqliteVerbs implements SyncBackend {
         const fence = this.#fence(domain)
         if (fence.role === 'vacant') checkAuthority(domain, fence, fence.epoch)
         view = this.#view(domain, fence)
+        // A repair by another process changes what a copy holds while its head stands.
+        if (fence.role !== 'authority') view.seeVersion(this.#records && this.#dataVersion())
         const result = plan(fence, view)
         if (fence.role !== 'authority') this.#prepare(domain, view, result)
         this.#alter(domain, view, result, fence)
@@ -293,12 +312,13 @@ export class SqliteVerbs implements SyncBackend {
       if (values.length === 0) documents.set(change.collection, values)
       pushDocument(values, change)
     }
-    this.#insert(`INSERT INTO ${eventsTable(domain)} (${eventColumns})`, 9, events)
+    insertRows(this.#run, `INSERT INTO ${eventsTable(domain)} (${eventColumns})`, 9, events)
     for (const [collection, values] of documents) {
       // With a unique index, REPLACE would delete another document without a word, should plan and index ever differ.
       const isUnique = hasUnique(this.#views.get(domain)?.definition(collection))
       if (isUnique) this.#clear(domain, collection, values)
-      this.#insert(
+      insertRows(
+        this.#run,
         `INSERT ${isUnique ? '' : 'OR REPLACE '}INTO ${collectionTable(domain, collection)} (${documentColumns})`,
         7,
         isUnique ? lastOfEach(values) : values,
@@ -310,16 +330,6 @@ export class SqliteVerbs implements SyncBackend {
   #clear(domain: string, collection: string, values: readonly SqlValue[]): void {
     const sql = `DELETE FROM ${collectionTable(domain, collection)} WHERE id = ?`
     for (let at = 1; at < values.length; at += 7) this.#run(sql, values[at] as string)
-  }
-
-  #insert(into: string, columns: number, values: readonly SqlValue[]): void {
-    const row = `(${Array(columns).fill('?').join(', ')})`
-    const wide = columns * rowsPerInsert
-    let at = 0
-    for (; at + wide <= values.length; at += wide)
-      this.#run(`${into} VALUES ${Array(rowsPerInsert).fill(row).join(', ')}`, ...values.slice(at, at + wide))
-    for (; at < values.length; at += columns)
-      this.#run(`${into} VALUES ${row}`, ...values.slice(at, at + columns))
   }
 
   /** One document: from memory if nothing was written since it was read, else in one statement with the fence. */
@@ -480,13 +490,7 @@ export class SqliteVerbs implements SyncBackend {
     return statement
   }
 
-  #run(sql: string, ...parameters: SqlValue[]): void {
-    this.#statement(sql).run(...parameters)
-  }
+  readonly #run = (sql: string, ...parameters: SqlValue[]) => this.#statement(sql).run(...parameters)
 
   readonly #rows = (sql: string, ...parameters: SqlValue[]) => this.#statement(sql).rows(...parameters)
-}
-
-function hasUnique(definition: CollectionDefinition | undefined): boolean {
-  return Object.values(definition?.indexes ?? {}).some(({ unique }) => unique)
 }

@@ -20,6 +20,7 @@ export class SqliteView implements View {
   readonly #domain: string
   readonly #rows: Rows
   #copy = ''
+  #version: number | undefined
   #definitions: ReadonlyMap<string, CollectionDefinition> | undefined
   readonly #seqSql: string
 
@@ -40,6 +41,12 @@ export class SqliteView implements View {
     this.#copy = copy
     this.cache.moveTo(head)
     this.#definitions = undefined
+  }
+
+  /** Forgets everything if the file was written to by others since; undefined if that cannot be told. */
+  seeVersion(version: number | undefined): void {
+    if (version === undefined || version !== this.#version) this.cache.forget()
+    this.#version = version
   }
 
   clear(): void {
