@@ -15,7 +15,8 @@ import { Mover } from './mover.ts'
 import { type MovePlan, type PlanOptions, planMove } from './plan.ts'
 import type { Progress } from './progress.ts'
 import { Pulse } from './pulse.ts'
-import { endRecord, type MoveRecord, readRecord } from './record.ts'
+import { changeRecord, endRecord, type MoveRecord, readRecord } from './record.ts'
+import { type RepairOptions, type RepairReport, repairCopy } from './repair.ts'
 import { type CutoverReport, readReports } from './report.ts'
 import { changeSettings, defaultSettings, type SettingsChange } from './settings.ts'
 import { readShadow, type ShadowReport } from './shadow.ts'
@@ -23,6 +24,7 @@ import { lookFromLead } from './sides.ts'
 import { type Sight, see, seeBoth } from './sight.ts'
 import { lookEveryMs, type SoakOptions, watched } from './soak.ts'
 import { isNamedBy, isRecordOfMove, lookAt, type MoveStatus, type Moving } from './status.ts'
+import { countsAsFull, verifyNote } from './verify/note.ts'
 import { type CompareOptions, type Comparison, compareSides } from './verify.ts'
 
 /** Who asks for a step: a name for the record. */
@@ -139,18 +141,55 @@ export class Move {
     await this.#change((record) => ({ ...record, settings: changeSettings(record.settings, settings) }))
   }
 
-  /** Compares both sides record by record, and notes how it ended. */
-  async verify(options?: CompareOptions): Promise<Comparison> {
-    const { sides } = await seeBoth(this.#moving.sides, options?.signal)
-    const comparison = await compareSides(sides, options)
-    const { head, compared, differences } = comparison
-    const verified = { at: sides.clock.now(), head, compared, differences: differences.length }
+  /**
+   * Compares both sides by contents, record by record, while both are written to, and notes how it ended. Fails with
+   * `gate` if no copy follows, `fenced` if the sides changed places meanwhile, `aborted` by the signal.
+   */
+  async verify(options: CompareOptions = {}): Promise<Comparison> {
+    const { sides } = await seeBoth(this.#moving.sides, options.signal)
+    const known = options.known ?? (await readRecord(sides))?.verified?.open ?? []
+    const comparison = await compareSides(sides, { ...options, known })
+    if (countsAsFull(options, comparison)) await this.#noteVerified(comparison, 0)
+    return comparison
+  }
+
+  /**
+   * Brings a copy that differs to what its source holds; the authority is never touched. Notes what it did, and the
+   * comparison behind it. `damaged` if the source itself is; `gate` if only a fresh copy helps, and `fresh` was not asked
+   * for: that one empties the copy, which {@link run} or {@link catchUp} fill again.
+   */
+  async repair(options: RepairOptions = {}): Promise<RepairReport> {
+    const { sides } = await seeBoth(this.#moving.sides, options.signal)
+    const report = await repairCopy(sides, options)
+    if (options.dryRun) return report
+    if (report.how === 'fresh') await this.#noteFresh()
+    // Behind a seal there is nobody to note it; a repair is possible there all the same.
+    const { stage } = await seeBoth(this.#moving.sides, options.signal)
+    const repaired = report.steps.filter(({ action }) => action !== 'none').length
+    if (report.after !== undefined && stage === 'mirroring') await this.#noteVerified(report.after, repaired)
+    return report
+  }
+
+  /** The record goes on with the copy that was made anew. */
+  async #noteFresh(): Promise<void> {
+    const { sides, isTurned, source, target } = await seeBoth(this.#moving.sides)
+    const [from, to] = isTurned ? [target, source] : [source, target]
+    const incarnations = [from.incarnation, to.incarnation] as const
+    await changeRecord(
+      sides,
+      (record) => record && { ...record, incarnations, verified: null, soundSince: null },
+    )
+  }
+
+  async #noteVerified(comparison: Comparison, repaired: number): Promise<void> {
+    const { clock } = this.#moving.sides
+    const verified = verifyNote(comparison, clock.now())
     await this.#change((record) => ({
       ...record,
       verified,
+      repaired: record.repaired + repaired,
       soundSince: comparison.isEqual ? record.soundSince : null,
     }))
-    return comparison
   }
 
   /** The changes that the copy does not take, as a mover met them last. */

@@ -5,6 +5,7 @@
  */
 import type { CallOptions } from '../backend/backend.ts'
 import { isUnderpinError, UnderpinError } from '../error.ts'
+import type { RecordKey } from '../model/change.ts'
 import type { Fence } from '../model/fence.ts'
 import type { Position } from '../model/position.ts'
 import type { Gate } from './gates.ts'
@@ -12,6 +13,7 @@ import { type EntryChange, readEntry, writeEntries } from './ledger.ts'
 import type { Gap } from './mirror.ts'
 import { defaultSettings, type MoveSettings } from './settings.ts'
 import type { Sides } from './sides.ts'
+import type { DifferenceKind } from './verify/difference.ts'
 
 /** The document of the move under way. */
 const currentId = 'current'
@@ -23,6 +25,16 @@ export interface VerifyNote {
   readonly head: Position
   readonly compared: number
   readonly differences: number
+  /** The first of them, and since when each was seen: a later comparison goes on with that. */
+  readonly open?: readonly OpenDifference[]
+}
+
+export interface OpenDifference {
+  readonly kind: DifferenceKind
+  /** Left out where it is the fence itself that differs. */
+  readonly key?: RecordKey | undefined
+  readonly position: Position
+  readonly since: number
 }
 
 /** A cutover that was begun: noted before the seal, so that whoever finishes it knows what to report. */

@@ -1,173 +1,129 @@
 /**
- * Compares two copies of a domain record by record, while both are written to: the two feeds are read side by side up
- * to the copy's head, each record's checksum recomputed from its content where it is read. A difference is looked at
- * again, so that what has only not arrived yet (lag) is told from what will never be right (divergence).
+ * Compares two copies of a domain, by contents, while both are written to. The feeds are read side by side by positions,
+ * the streams and collections by their keys; every record's checksum is recomputed from its content where it is read
+ * (law 13). What seems to differ is looked at again by its key, so that what has only not arrived yet (lag) is told from
+ * what will never be right (divergence). docs/verify.md says what each of these can find, and what it cannot.
  */
-import type { Backend } from '../backend/backend.ts'
-import { isUnderpinError } from '../error.ts'
-import type { Change } from '../model/change.ts'
+import { UnderpinError } from '../error.ts'
+import type { Digest } from '../model/digest.ts'
+import type { Fence } from '../model/fence.ts'
 import type { Position } from '../model/position.ts'
-import type { Sides } from './sides.ts'
+import type { OpenDifference } from './record.ts'
+import { look, type Sides } from './sides.ts'
+import { Comparing } from './verify/comparing.ts'
+import type { Difference } from './verify/difference.ts'
+import type { Checkpoint, CompareProgress } from './verify/pace.ts'
 
-export interface Difference {
-  /**
-   * - `missing`: the source has a record there, the target none;
-   * - `extra`: the target has one, the source none (a foreign write, or a deletion that did not arrive);
-   * - `changed`: both have one, and they are not the same;
-   * - `damaged`: a record of the target is not what its own checksum was made of;
-   * - `damaged-source`: the same, of the source.
-   */
-  readonly kind: 'missing' | 'extra' | 'changed' | 'damaged' | 'damaged-source'
-  readonly position: Position
-  /** What it is: a stream and seq, or a collection and id; the message of a damaged record. */
-  readonly record: string
+export interface Digests {
+  readonly source: Digest
+  readonly target: Digest
 }
 
 export interface Comparison {
-  /** Up to where both were compared. */
+  /** Up to where the feeds were compared: the head of the copy when it began. */
   readonly head: Position
+  /** Records of the source that were compared, those read again by key not counted. */
   readonly compared: number
-  /** Records of the source that the target did not have yet: none of them differs. */
+  /** Positions of the source that the copy did not have yet when it began: they differ in nothing. */
   readonly lag: number
+  /** The first ones; `count` is of all, up to 100,000, from where on no more are looked for. */
   readonly differences: readonly Difference[]
-  /** The running digests at this head, if both were seen there; else undefined. */
-  readonly digests: { readonly source: string; readonly target: string } | undefined
-  /** No differences, and the digests equal where they could be compared. */
+  readonly count: number
+  /** The running digests, if both sides were seen at one head; else undefined. */
+  readonly digests: Digests | undefined
+  /**
+   * The digest that the fence of the copy names, and that of its contents at the same head. Undefined where it cannot be
+   * told: a record is damaged, the comparison was resumed, or something gave way meanwhile without a trace in the feed.
+   */
+  readonly content: { readonly fence: Digest; readonly found: Digest } | undefined
+  /** Whether anything of what was found proves that something other than the mover wrote to the copy. */
+  readonly isForeign: boolean
+  /** No differences, of records or of digests. */
   readonly isEqual: boolean
 }
 
 export interface CompareOptions {
+  /** Ends it with `aborted`; `details.checkpoint` is where to go on. */
   readonly signal?: AbortSignal
   /** Records read at a time; 5,000 if left out. */
   readonly pageItems?: number
-  readonly onProgress?: (position: Position, head: Position) => void | Promise<void>
+  /** Records of the source a second, at most; as fast as can be if left out. */
+  readonly maxRate?: number
+  /** Differences that are listed; 100 if left out. All are counted. */
+  readonly listed?: number
+  /**
+   * What is compared: the feeds by positions, streams and collections by keys, or both, which is what counts as a full
+   * comparison and what is done if it is left out.
+   */
+  readonly by?: 'positions' | 'keys' | 'both'
+  /** Differences of an earlier comparison: one that is found again keeps the time at which it was first seen. */
+  readonly known?: readonly OpenDifference[]
+  /** Goes on where an earlier comparison of the same copy was; `invalid` if it was of another one. */
+  readonly resume?: Checkpoint
+  readonly onProgress?: (progress: CompareProgress) => void | Promise<void>
 }
 
+/**
+ * Compares the copy with its source up to the copy's head. Only reads, in short calls: no writer waits for it. Fails with
+ * `fenced` if the sides change places meanwhile, `aborted` by the signal, `gate` if there is no copy to compare.
+ */
 export async function compareSides(sides: Sides, options: CompareOptions = {}): Promise<Comparison> {
-  const { domain, source, target } = sides
-  const { head } = await target.fence(domain)
-  const sourceHead = (await source.fence(domain)).head
-  const [left, right] = [new Reader(source, domain, head, options), new Reader(target, domain, head, options)]
-  const differences: Difference[] = []
-  let compared = 0
-  for (;;) {
-    const [a, b] = [await left.peek(), await right.peek()]
-    if (a === undefined && b === undefined) break
-    compared++
-    const position = Math.min(
-      a?.position ?? Number.POSITIVE_INFINITY,
-      b?.position ?? Number.POSITIVE_INFINITY,
+  // The source is read last: a copy can be ahead of what the source was, but not of what it is.
+  const { source, target } = await look(sides, undefined, 'source')
+  checkComparable(sides, source, target)
+  const { by = 'both', resume } = options
+  if (resume !== undefined && resume.incarnation !== target.incarnation)
+    throw new UnderpinError('invalid', 'The comparison to go on with was of another copy', {
+      hint: 'Compare from the beginning.',
+      details: { found: target.incarnation, expected: resume.incarnation },
+    })
+  const comparing = new Comparing(sides, target, options)
+  if (target.head > source.head)
+    comparing.addDigest(
+      `The copy's fence names position ${target.head}, the source is at ${source.head}`,
+      'sum',
     )
-    if (a?.position === position) left.take()
-    if (b?.position === position) right.take()
-    const difference = await judge(
-      sides,
-      a?.position === position ? a : undefined,
-      b?.position === position ? b : undefined,
-    )
-    if (difference !== undefined) differences.push(difference)
-    if (compared % 1_000 === 0) await options.onProgress?.(position, head)
-    options.signal?.throwIfAborted()
-  }
-  const digests = await digestsAtOneHead(sides)
-  const isEqual = differences.length === 0 && (digests === undefined || digests.source === digests.target)
-  return { head, compared, lag: Math.max(0, sourceHead - head), differences, digests, isEqual }
-}
-
-type Entry =
-  | { readonly position: Position; readonly change: Change }
-  | { readonly position: Position; readonly damage: string }
-
-async function judge(
-  sides: Sides,
-  a: Entry | undefined,
-  b: Entry | undefined,
-): Promise<Difference | undefined> {
-  if (a !== undefined && 'damage' in a)
-    return { kind: 'damaged-source', position: a.position, record: a.damage }
-  if (b !== undefined && 'damage' in b) return { kind: 'damaged', position: b.position, record: b.damage }
-  if (a !== undefined && b !== undefined) {
-    const isSame = a.change.checksum === b.change.checksum && nameOf(a.change) === nameOf(b.change)
-    return isSame ? undefined : { kind: 'changed', position: a.position, record: nameOf(a.change) }
-  }
-  if (a !== undefined)
-    return (await isReplaced(sides.target, sides.domain, a.change))
-      ? undefined
-      : { kind: 'missing', position: a.position, record: nameOf(a.change) }
-  if (b === undefined || (await isReplaced(sides.source, sides.domain, b.change))) return undefined
-  return { kind: 'extra', position: b.position, record: nameOf(b.change) }
-}
-
-/** Whether a record is not in one of the two feeds because a later one took its place there since. */
-async function isReplaced(on: Backend, domain: string, change: Change): Promise<boolean> {
-  if (change.kind === 'event') {
-    const { stream, seq } = change
-    const range = { after: seq - 1, before: seq + 1, backwards: false, limit: 1 }
-    const [found] = (await on.read(domain, stream, range)).items
-    return found?.position === change.position && found.checksum === change.checksum
-  }
-  const [found] = (await on.get(domain, [{ collection: change.collection, id: change.id }])).documents
-  return found !== undefined && found.position > change.position
-}
-
-function nameOf(change: Change): string {
-  if (change.kind === 'event') return `event ${change.seq} of stream ${JSON.stringify(change.stream)}`
-  return `${change.kind} ${JSON.stringify(change.id)} of collection ${change.collection}`
-}
-
-/** The records of one side up to a position, in order, a damaged one in its place. */
-class Reader {
-  readonly #backend: Backend
-  readonly #domain: string
-  readonly #until: Position
-  readonly #pageItems: number
-  #after: Position = 0
-  #entries: Entry[] = []
-  #at = 0
-
-  constructor(backend: Backend, domain: string, until: Position, { pageItems = 5_000 }: CompareOptions) {
-    this.#backend = backend
-    this.#domain = domain
-    this.#until = until
-    this.#pageItems = pageItems
-  }
-
-  take(): void {
-    this.#at++
-  }
-
-  async peek(): Promise<Entry | undefined> {
-    while (this.#at >= this.#entries.length && this.#after < this.#until) await this.#fill()
-    const entry = this.#entries[this.#at]
-    return entry !== undefined && entry.position <= this.#until ? entry : undefined
-  }
-
-  /** One page; where a record is damaged, ever smaller ones around it. */
-  async #fill(): Promise<void> {
-    this.#at = 0
-    for (let limit = this.#pageItems; ; limit = Math.max(1, limit >> 2)) {
-      try {
-        const page = await this.#backend.changes(this.#domain, this.#after, limit)
-        this.#entries = page.items.map((change) => ({ position: change.position, change }))
-        this.#after = page.next
-        return
-      } catch (error) {
-        if (!isUnderpinError(error, 'damaged') || typeof error.details.position !== 'number') throw error
-        if (limit > 1) continue
-        const { position } = error.details
-        this.#entries = [{ position, damage: error.message }]
-        this.#after = position
-        return
-      }
-    }
+  if (by !== 'keys') await comparing.byPositions(by === 'both')
+  if (by !== 'positions') await comparing.byKeys(by === 'keys')
+  const content = by === 'keys' ? undefined : await comparing.end()
+  const digests = await compareDigests(sides)
+  const { differences, compared } = comparing
+  if (digests !== undefined && digests.source !== digests.target && differences.count === 0)
+    comparing.addDigest('The digest of the copy is not that of the source at the same head', null)
+  const { list, count } = differences
+  return {
+    ...{ head: target.head, compared, lag: Math.max(0, source.head - target.head) },
+    ...{ differences: list, count, digests, content },
+    isForeign: list.some(({ foreign }) => foreign !== null),
+    isEqual: count === 0,
   }
 }
 
-/** Both digests, if the copy stands at the source's head, by a source that did not move meanwhile. */
-async function digestsAtOneHead({ domain, source, target }: Sides): Promise<Comparison['digests']> {
+/** Whether there is a copy that follows, also behind a seal or a decision; `gate` if not. */
+export function checkComparable({ domain }: Sides, source: Fence, target: Fence): void {
+  const isCopy = target.role === 'follower' && source.successor === target.incarnation
+  const leads = ['authority', 'sealed', 'handed-off'].includes(source.role)
+  if (isCopy && leads) return
+  throw new UnderpinError(
+    'gate',
+    `Domain ${domain} has no copy that follows: nothing can be compared or repaired`,
+    {
+      hint: 'underpin move status tells where it stands.',
+      details: { domain, source: source.role, target: target.role },
+    },
+  )
+}
+
+/**
+ * Both running digests, if the copy stands at the source's head; undefined while it lags. Three looks at fences, no
+ * record is read: a mirror may ask whenever it has caught up. Equal digests say that the mover applied what the source
+ * has; what was written behind the backend's back they do not show.
+ */
+export async function compareDigests({ domain, source, target }: Sides): Promise<Digests | undefined> {
   const before = await source.fence(domain)
   const copy = await target.fence(domain)
   const after = await source.fence(domain)
-  if (before.head !== copy.head || after.head !== copy.head) return undefined
+  const stood = before.head === after.head && before.epoch === after.epoch
+  if (!stood || copy.role !== 'follower' || before.head !== copy.head) return undefined
   return { source: after.digest, target: copy.digest }
 }
