@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { measureBloat } from './bloat.ts'
 import type { Case } from './case.ts'
 import { measureAwait, measureFenceCost, measurePause } from './cases/move-pause.ts'
+import { measureMoveVerify } from './cases/move-verify.ts'
 import { postgresCases } from './cases/postgres.ts'
 import { sqliteCases } from './cases/sqlite.ts'
 import { measureDelivery } from './delivery.ts'
@@ -74,6 +75,7 @@ async function postgresSuite(isQuick: boolean): Promise<Suite | string> {
             : { records: 1_000_000, seconds: 5, rounds: 5 },
         ),
       'move-eta': () => measureEta(places, isQuick ? 200_000 : 1_000_000),
+      'move-verify': () => measureMoveVerify(places, isQuick ? 100_000 : 1_000_000),
       pgbench: () => runPgbench(places, isQuick ? 2 : 6),
       'move-pause': () => measurePause(places, isQuick ? 12 : 60),
       'move-fence-cost': () => measureFenceCost(isQuick ? 15 : 101),
