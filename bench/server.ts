@@ -1,7 +1,7 @@
 /** The PostgreSQL server of a run: the one that POSTGRES_URL names, or one that is started for it. */
 import { randomBytes } from 'node:crypto'
 import pg from 'pg'
-import { startPostgres } from '../test/server/postgres.ts'
+import { startPostgres } from '../scripts/postgres-server.ts'
 
 /** For a server that is started here; the same for all peers. */
 const settings = ['fsync=on', 'synchronous_commit=on', 'shared_buffers=512MB', 'max_wal_size=4GB']

@@ -1,6 +1,7 @@
 /**
  * The main job on real input: the history of a git repository, written by several processes into one SQLite file, one of
  * which is killed on the way; then everything is counted again. Run: `npm run demo -- [--repo PATH] [--writers N] [--keep]`.
+ * `npm run demo -- move` is another one: a live domain moves to another store.
  */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -21,6 +22,7 @@ import {
 import { Writer } from './crew.ts'
 import { resolveHead, UsageError } from './git.ts'
 import { deadlineMs, domainName, domains } from './model.ts'
+import { moveDemo } from './move/main.ts'
 import { makePlan, type Plan } from './plan.ts'
 import { recountAuthors } from './recount.ts'
 import { printChecks, printFiles, printLine, printTitle } from './report.ts'
@@ -37,6 +39,7 @@ process.exitCode = await main()
 /** Returns the exit code: 0 if everything is equal, 1 if not, 2 if there is nothing to read. */
 async function main(): Promise<number> {
   try {
+    if (process.argv[2] === 'move') return (await moveDemo(process.argv.slice(3))) ? 0 : 1
     const options = readOptions()
     const head = await resolveHead(options.repo)
     const folder = await mkdtemp(join(tmpdir(), 'underpin-demo-'))

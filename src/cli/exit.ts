@@ -14,6 +14,8 @@ export const exit = {
   conflict: 5,
   /** The store cannot be reached, or is not there. */
   unreachable: 6,
+  /** A gate is in the way of a move: nothing was done. */
+  blocked: 7,
   /** Stopped by a signal; the state is safe. */
   interrupted: 130,
 } as const
@@ -30,7 +32,7 @@ const byCode: Readonly<Record<ErrorCode, ExitCode>> = {
   locked: exit.conflict,
   'lost-lease': exit.conflict,
   'in-flight': exit.conflict,
-  gate: exit.pending,
+  gate: exit.blocked,
   unavailable: exit.unreachable,
   timeout: exit.unreachable,
   'driver-missing': exit.unreachable,

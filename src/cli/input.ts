@@ -71,6 +71,12 @@ export function seconds(text: string): number {
   throw new InvalidArgumentError('It must be a number of seconds.')
 }
 
+export function part(text: string): number {
+  const value = Number(text)
+  if (value >= 0 && value <= 1 && text.trim() !== '') return value
+  throw new InvalidArgumentError('It must be a part from 0 to 1.')
+}
+
 /** A whole number, or one of some words. */
 export function numberOr<W extends string>(...words: readonly W[]): (text: string) => number | W {
   return (text) => {

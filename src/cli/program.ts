@@ -14,6 +14,7 @@ import { checkSchema, type SchemaFlags } from './command/schema.ts'
 import { type AppendFlags, append, type ReadFlags, read, type TailFlags, tail } from './command/streams.ts'
 import { exit } from './exit.ts'
 import { fieldValue, fieldValues, numberOr, positiveNumber, seconds, time, wholeNumber } from './input.ts'
+import { addMoves } from './move/program.ts'
 import { type Run, toRun } from './run.ts'
 
 /** All of `underpin`. The signal aborts when the command is interrupted. */
@@ -27,6 +28,7 @@ export function toProgram(signal: AbortSignal): Command {
   addMigrating(program, run)
   addCopying(program, run, signal)
   addProving(program, run, signal)
+  addMoves(program, run, signal)
   return program
 }
 
@@ -35,7 +37,7 @@ function addGlobalOptions(program: Command): void {
   const store = new Option('-s, --store <url>', 'the store, for example sqlite:./app.db')
   const domain = new Option('-d, --domain <name>', 'the domain; may be left out when there is one')
   program
-    .description('Durable state: look into a store, change it, copy it, prove it.')
+    .description('Durable state: look into a store, change it, copy it, prove it, move it.')
     .version(version)
     .addOption(store.env('UNDERPIN_STORE'))
     .addOption(domain.env('UNDERPIN_DOMAIN'))
@@ -60,9 +62,10 @@ Examples:
   underpin export orders.ndjson.gz -s sqlite:./app.db -d orders
   underpin verify -s sqlite:./app.db
   underpin migrate -s postgres://owner@localhost/app --domains ./dist/domains.js --grant app
+  underpin move status -s sqlite:./app.db --to postgres://localhost/app -d orders
 
 Exit codes: 0 done, 1 failure, 2 usage or confirmation needed, 3 pending, 4 a verification found a difference,
-5 conflict, 6 store out of reach, 130 interrupted.`
+5 conflict, 6 store out of reach, 7 a gate of a move is in the way, 130 interrupted.`
 
 function addLooking(program: Command, run: Run, signal: AbortSignal): void {
   program

@@ -128,14 +128,14 @@ export function isPostgres(url: string): boolean {
 }
 
 /** Reading must make neither a file nor a schema. */
-function missing(url: string): UnderpinError {
+export function missing(url: string): UnderpinError {
   return new UnderpinError('unavailable', `There is no store at ${url}`, {
     hint: 'Look at the path or the schema. The commands append, put and import make a store when they are given --create, and migrate makes one.',
   })
 }
 
 /** Whether opening the URL would make a store: no file, an empty one, or no schema. */
-async function isMissing(url: string): Promise<boolean> {
+export async function isMissing(url: string): Promise<boolean> {
   if (isPostgres(url)) return (await inspectPostgres(url)).applied.length === 0
   return isMissingFile(url)
 }
@@ -146,7 +146,7 @@ export function isMissingFile(url: string): boolean {
   return path !== undefined && (!existsSync(path) || statSync(path).size === 0)
 }
 
-function domainNeeded(names: readonly string[]): UnderpinError {
+export function domainNeeded(names: readonly string[]): UnderpinError {
   const found = names.length === 0 ? 'the store has none yet' : `the store has ${names.join(', ')}`
   return new UnderpinError('invalid', `Say which domain is meant: ${found}`, {
     hint: 'Give --domain NAME, or set UNDERPIN_DOMAIN.',

@@ -42,6 +42,10 @@ export function showNumber(value: number): string {
   return value.toLocaleString('en')
 }
 
+export function counted(count: number, one: string, many: string): string {
+  return `${showNumber(count)} ${count === 1 ? one : many}`
+}
+
 export function showTime(milliseconds: number): string {
   return new Date(milliseconds).toISOString()
 }

@@ -94,6 +94,8 @@ export interface MoverNote {
   readonly position: Position
   /** Records a second, as measured last; null if it is not. */
   readonly rate: number | null
+  /** Milliseconds from `at` until the copy has caught up, and the band that they lie in; left out if that cannot be told. */
+  readonly eta?: { readonly ms: number; readonly lowMs: number; readonly highMs: number }
 }
 
 /** A record as a move begins. */

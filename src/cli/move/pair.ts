@@ -1,0 +1,175 @@
+/** Both stores of a move, opened under the names of its two sides, and the domains that are meant. */
+import {
+  type Backend,
+  type DomainOptions,
+  isUnderpinError,
+  type Move,
+  type MoveStatus,
+  type Moves,
+  maskSecrets,
+  openStore,
+  type Store,
+  UnderpinError,
+} from '../../index.ts'
+import { deadlineMs, domainNeeded, type GlobalFlags, isMissing, missing, storeUrl } from '../session.ts'
+import { absent, silent } from './stand-in.ts'
+
+/** The flags that all commands of moves share. */
+export interface MoveFlags extends GlobalFlags {
+  readonly to?: string
+  readonly names?: string
+  readonly dryRun?: boolean
+  readonly by?: string
+  readonly confirm?: string
+}
+
+type AnyStore = Store<Record<string, DomainOptions>>
+
+interface Ends {
+  readonly from: string
+  readonly to: string
+}
+
+/** To look only, to use what is there, or to make what is not. */
+type How = 'look' | 'use' | 'make'
+
+export class Pair {
+  /** What the two sides are called. */
+  readonly names: Ends
+  readonly domains: readonly string[]
+  /** The move of each domain, and all of them as one. */
+  readonly moves: readonly Move[]
+  readonly all: Moves
+  /** What is odd about the two stores that were named. */
+  readonly warnings: readonly string[]
+  readonly #store: AnyStore
+
+  private constructor(store: AnyStore, names: Ends, all: Moves, warnings: readonly string[]) {
+    this.#store = store
+    this.names = names
+    this.all = all
+    this.moves = [...all.moves.values()]
+    this.domains = this.moves.map(({ domain }) => domain)
+    this.warnings = warnings
+  }
+
+  /**
+   * Opens both. A target that is not there is made with `make`, looked at as if it were there and empty with `look`, and
+   * else refused. A side that is out of reach is one that does not answer: what can be done without it is for the move to say.
+   */
+  static async open(flags: MoveFlags, how: How = 'use'): Promise<Pair> {
+    const [from, to] = [storeUrl(flags), targetUrl(flags)]
+    if (from === to)
+      throw new UnderpinError('invalid', 'The store to move from and the one to move to are the same')
+    const names = namesOf(flags)
+    const [source, target] = [() => placeOf(from, how, false), () => placeOf(to, how, true)]
+    let store = await open({ [names.from]: await source(), [names.to]: await target() }, flags)
+    try {
+      const domains = await domainsOf(store, flags)
+      const noted = await notedOf(store, names, domains)
+      const called = flags.names === undefined ? (noted.names ?? names) : names
+      if (noted.isTurned || called.from !== names.from || called.to !== names.to) {
+        await store.close()
+        const [first, second] = noted.isTurned ? [target, source] : [source, target]
+        store = await open({ [called.from]: await first(), [called.to]: await second() }, flags)
+      }
+      const warnings = noted.isTurned
+        ? [`The move goes from ${maskSecrets(to)} to ${maskSecrets(from)}: it was taken so`]
+        : []
+      return new Pair(store, called, await store.moves(domains, called), warnings)
+    } catch (error) {
+      await store.close()
+      throw error
+    }
+  }
+
+  /** Where each of the moves stands, in the order of the domains. */
+  statuses(): Promise<readonly MoveStatus[]> {
+    return Promise.all(this.moves.map((move) => move.status()))
+  }
+
+  close(): Promise<void> {
+    return this.#store.close()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+}
+
+function open(places: Readonly<Record<string, string | Backend>>, flags: MoveFlags): Promise<AnyStore> {
+  return openStore<Record<string, DomainOptions>>(places, { domains: {}, deadlineMs: deadlineMs(flags) })
+}
+
+/** What to open for a URL: itself, or what stands for a store that is not there or does not answer. */
+async function placeOf(url: string, how: How, isTarget: boolean): Promise<string | Backend> {
+  let isAbsent: boolean
+  try {
+    isAbsent = await isMissing(url)
+  } catch (error) {
+    if ((isTarget && how === 'make') || !isUnderpinError(error, 'unavailable')) throw error
+    return silent(url, error)
+  }
+  if (!isAbsent || (isTarget && how === 'make')) return url
+  if (isTarget && how === 'look') return absent(url)
+  throw missing(url)
+}
+
+function targetUrl({ to }: MoveFlags): string {
+  if (to === undefined)
+    throw new UnderpinError('invalid', 'No store to move to was named', {
+      hint: 'Give --to URL (for example postgres://localhost/app), or set UNDERPIN_TO.',
+    })
+  if (!/^memory:|^sqlite::memory:/.test(to)) return to
+  throw new UnderpinError('invalid', 'A store in memory ends with this process: nothing can move to it')
+}
+
+function namesOf({ names = 'old,new' }: MoveFlags): Ends {
+  const [from, to, ...more] = names.split(',').map((name) => name.trim())
+  if (from && to && from !== to && more.length === 0) return { from, to }
+  throw new UnderpinError('invalid', `--names takes two names, not ${JSON.stringify(names)}`, {
+    hint: 'Give what the application calls the two backends: --names file,postgres.',
+  })
+}
+
+/** The domains given with --domain, or the only one that either store has. */
+async function domainsOf(store: AnyStore, { domain }: MoveFlags): Promise<readonly string[]> {
+  const asked = await Promise.allSettled([...store.backends.values()].map((backend) => backend.domains()))
+  const answers = asked.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []))
+  const there = [...new Set(answers.flat())].sort()
+  const wanted = domain === undefined ? there : [...new Set(domain.split(',').map((name) => name.trim()))]
+  if (domain === undefined && there.length !== 1) throw domainNeeded(there)
+  const unknown = wanted.find((name) => !there.includes(name))
+  // A side that does not answer may be the one that has it.
+  if (unknown === undefined || answers.length < asked.length) return wanted
+  throw new UnderpinError('invalid', `Neither store has a domain ${JSON.stringify(unknown)}`, {
+    hint: there.length === 0 ? 'They have none yet.' : `They have ${there.join(', ')}.`,
+  })
+}
+
+interface Noted {
+  /** The move that is under way goes from what was given as the target to what was given as the source. */
+  readonly isTurned: boolean
+  /** What whoever began it calls the two backends. */
+  readonly names: Ends | undefined
+}
+
+/** What is noted of the moves that are under way. */
+async function notedOf(store: AnyStore, names: Ends, domains: readonly string[]): Promise<Noted> {
+  const directions = new Set<boolean>()
+  const called = new Map<string, Ends>()
+  for (const domain of domains) {
+    const { record, fences } = await (await store.move(domain, names)).status()
+    const copy = fences[names.to]?.incarnation
+    if (record === undefined) continue
+    const [source, target] = record.incarnations
+    directions.add(source === copy && target !== copy)
+    called.set(`${record.from},${record.to}`, { from: record.from, to: record.to })
+  }
+  if (directions.size === 2)
+    throw new UnderpinError('invalid', 'These domains move in different directions', {
+      hint: 'Name with -d only those that move in one.',
+    })
+  const [first, ...others] = called.values()
+  return { isTurned: directions.has(true), names: others.length === 0 ? first : undefined }
+}

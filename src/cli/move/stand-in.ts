@@ -1,0 +1,38 @@
+/** What stands for a store that cannot be opened, so that what is known of a move can be told without it. */
+import { type Backend, openBackend } from '../../index.ts'
+
+/**
+ * A store that is not there yet: empty, with the name and the limits of what will be there. Neither a file nor a schema
+ * is made; what was written into it would be gone with this process.
+ */
+export async function absent(url: string): Promise<Backend> {
+  return standIn(url, await openBackend('memory:'), (value) => value)
+}
+
+/** A store that is out of reach: whatever is asked of it fails as its opening did. */
+export async function silent(url: string, error: unknown): Promise<Backend> {
+  const refuse = () => Promise.reject(error)
+  return standIn(url, await openBackend('memory:'), (value, key) =>
+    key === 'open' || key === 'close' ? value : refuse,
+  )
+}
+
+type Method = (...args: never[]) => unknown
+
+async function standIn(
+  url: string,
+  memory: Backend,
+  methodOf: (method: Method, key: string | symbol) => Method,
+): Promise<Backend> {
+  const { name, supports } = await openBackend(url)
+  return new Proxy(memory, {
+    get(_, key) {
+      if (key === 'name') return name
+      if (key === 'supports') return supports
+      // What is silent must not be asked on another way.
+      if (key === 'sync') return undefined
+      const value: unknown = Reflect.get(memory, key, memory)
+      return typeof value === 'function' ? methodOf(value.bind(memory), key) : value
+    },
+  })
+}
