@@ -58,7 +58,7 @@ export async function recordHistory(stores: readonly RegisterStore[], script: Sc
 }
 
 /** Two reads for every three writes; of these most expect something, and that is true about as often as not. */
-function choose({ kind }: Key, revision: number, random: () => number): Call {
+export function choose({ kind }: Key, revision: number, random: () => number): Call {
   const dice = random()
   if (dice < 0.4) return { kind: 'read' }
   const value = kind === 'document' && random() < 0.15 ? null : ++values
@@ -68,7 +68,7 @@ function choose({ kind }: Key, revision: number, random: () => number): Call {
 }
 
 /** What came of it; undefined if the call failed, saying that nothing was written. */
-async function ask(store: RegisterStore, key: Key, call: Call): Promise<Answer | undefined> {
+export async function ask(store: RegisterStore, key: Key, call: Call): Promise<Answer | undefined> {
   try {
     return key.kind === 'document'
       ? await askDocument(store, key.name, call)
@@ -114,7 +114,7 @@ async function askStream(store: RegisterStore, stream: string, call: Call): Prom
   return { kind: 'written', revision: seqs[0] as number }
 }
 
-function revisionIn(call: Call, answer: Answer | undefined): number | undefined {
+export function revisionIn(call: Call, answer: Answer | undefined): number | undefined {
   switch (answer?.kind) {
     case 'found':
       return answer.revision

@@ -42,7 +42,11 @@ export async function truth(path: string): Promise<Truth> {
 }
 
 /** What a reader was given, held against what there is behind the position at which it began. */
-export function judge({ events, documents, outOfOrder }: Seen, after: number, all: Truth) {
+export function judge(
+  { events, documents, outOfOrder }: Seen,
+  after: number,
+  all: Pick<Truth, 'events' | 'documents'>,
+) {
   const wanted = new Set(all.events.filter((position) => position > after))
   const given = new Set(events)
   const stale = Object.entries(all.documents).filter(
