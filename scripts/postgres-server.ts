@@ -101,6 +101,8 @@ async function launch(
     'listen_addresses=127.0.0.1',
     `port=${port}`,
     `unix_socket_directories=${folder}`,
+    // Processes of tests have a pool for each of their stores.
+    'max_connections=300',
     ...settings,
   ]
   const server = spawn(join(bin, 'postgres'), ['-D', data, ...flags.flatMap((flag) => ['-c', flag])], {

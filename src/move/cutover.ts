@@ -171,6 +171,11 @@ function givenUp(
 const shortTailMs = 15
 /** Pages in a row that bring no shorter tail: it is as short as it gets, or only gets longer. */
 const pagesInVain = { enough: 3, most: 30 } as const
+/**
+ * How much faster a copy may be behind the seal, where writers leave the stores, and the process, to it. If that is hoped
+ * for in vain, the cutover gives itself up when its time is over.
+ */
+const crowding = 10
 
 /**
  * Copies until little is left, before the seal. Refuses if too much would be left for the pause: then writers are faster
@@ -191,7 +196,8 @@ async function catchUpNearly(
     const tailMs = pageMs * (1 + Math.max(0, head - position) / Math.max(1, records))
     inVain = tailMs < shortestMs ? 0 : inVain + 1
     shortestMs = Math.min(shortestMs, tailMs)
-    if (tailMs <= shortTailMs || (inVain >= pagesInVain.enough && tailMs <= maxPauseMs / 2)) return
+    if (tailMs <= shortTailMs || (inVain >= pagesInVain.enough && tailMs <= (crowding * maxPauseMs) / 2))
+      return
     if (inVain >= pagesInVain.most)
       throw new UnderpinError(
         'gate',

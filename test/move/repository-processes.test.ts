@@ -16,7 +16,7 @@ import type { ChildMessage, ChildTask } from './repository/child.ts'
 import { type Ledger, type LedgerAddress, type LedgerPlace, openLedger } from './repository/ledger.ts'
 import { allOf, judge, routeLedger } from './repository/routed.ts'
 
-const kills = Number(process.env.UNDERPIN_REPOSITORY_KILLS ?? 4)
+const kills = Number(process.env.UNDERPIN_REPOSITORY_KILLS ?? 2)
 const stops = Number(process.env.UNDERPIN_REPOSITORY_STOPS ?? 3)
 const seed = Number(process.env.UNDERPIN_SEED ?? 1 + Math.floor(Math.random() * 1_000_000))
 const ttlMs = 600

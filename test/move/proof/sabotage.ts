@@ -24,7 +24,7 @@ export interface Sides {
   readonly b: MemoryBackend
 }
 
-/** Takes commits of any epoch, also when authority has been handed off. */
+/** Takes commits of any epoch, also when authority has been handed off: those that come at the seal are held up until then. */
 class Unchecked extends Forward {
   readonly #bare: MemoryBackend
 
@@ -39,6 +39,8 @@ class Unchecked extends Forward {
     } catch (error) {
       if (!isUnderpinError(error, 'fenced')) throw error
       const { sync } = this.#bare
+      // As a network holds up what was sent before the seal.
+      while (sync.fence(domain).role === 'sealed') await pause(1)
       const fence = sync.fence(domain)
       if (fence.role !== 'handed-off' && fence.role !== 'follower') throw error
       sync.transition(domain, fence, { ...fence, role: 'authority', epoch })
