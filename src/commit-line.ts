@@ -53,6 +53,7 @@ export class CommitLine {
   /** In order. While there are any, nothing is sent past them. */
   #held: Held[] = []
   #isReleasing = false
+  #releasing: Promise<void> = Promise.resolve()
   #refused: Authority | undefined
   /** Resolves when nothing is under way. */
   #quiet: (() => void) | undefined
@@ -109,7 +110,12 @@ export class CommitLine {
     while (at > 0 && (this.#held[at - 1] as Held).number > held.number) at--
     this.#held.splice(at, 0, held)
     this.#watch(held)
-    void this.#release()
+    if (!this.#isReleasing) this.#releasing = this.#release()
+  }
+
+  /** Resolves when nothing is held. */
+  settled(): Promise<void> {
+    return this.#releasing
   }
 
   #watch(held: Held): void {
@@ -137,10 +143,11 @@ export class CommitLine {
 
   /** Sends what is held as soon as it may go, until nothing is held. */
   async #release(): Promise<void> {
-    if (this.#isReleasing) return
     this.#isReleasing = true
     while (this.#held.length > 0) {
       await this.#allBack()
+      // Who waited may have given up meanwhile.
+      if (this.#held.length === 0) break
       const authority = await this.#authority()
       // Between here and the last one sent nothing else runs: who calls next finds them under way.
       if (authority !== undefined) for (const held of this.#held.splice(0)) void this.#send(held, authority)

@@ -129,7 +129,8 @@ function misplaced(
   move: DomainHealth['move'],
 ): string[] {
   if (by === 'default' || authority === undefined || authority === backend) return []
-  const next = move === null ? `underpin move plan ${domain} --to ${backend}` : 'underpin move status'
+  const next =
+    move === null ? `underpin move plan -d ${domain} -s URL --to URL (of ${backend})` : 'underpin move status'
   return [
     `${by === 'flag' ? 'A flag' : 'The configuration'} wants it on ${backend}, it is on ${authority}: ${next}`,
   ]

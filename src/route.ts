@@ -95,6 +95,13 @@ export class Route extends AuthorityReads implements Port {
     return this.#authority
   }
 
+  /** Settles the calls that wait for an authority: once the backends are closed, none will be found. */
+  async close(): Promise<void> {
+    this.#accepts.close()
+    this.#serves.close()
+    await this.#line.settled()
+  }
+
   within(client: unknown): Port {
     return new WithinRoute(this, this.#candidates, client)
   }

@@ -89,6 +89,12 @@ export class Search {
     })
   }
 
+  /** All that wait fail with `closed`. */
+  close(): void {
+    if (this.#round !== undefined)
+      this.#fail(this.#round, new UnderpinError('closed', 'The store was closed'))
+  }
+
   /** What a call fails with that waited for its deadline. */
   nobody(): UnderpinError {
     return this.#nobody(this.#round)

@@ -8,7 +8,7 @@ import { plainEvents } from './facet/event/codec.ts'
 import { openInline } from './facet/projection/open-inline.ts'
 import { registers } from './facet/projection/register.ts'
 import { domainHealth, type HealthOptions, type StoreHealth } from './health.ts'
-import { checkName } from './model/key.ts'
+import { checkBackendName, checkName } from './model/key.ts'
 import { limits as commonLimits, type Limits } from './model/limit.ts'
 import { type Attendance, Attendant } from './move/attend.ts'
 import { createDomain, hasDomain } from './move/create.ts'
@@ -83,17 +83,20 @@ export async function openStore<const D extends Domains>(
   for (const [name, { backend }] of domains) placementOf(name, backend, options.env, names)
   checkFlags(Object.keys(options.domains), options.env)
   const backends = new Map<string, Backend>()
+  let store: Store<D> | undefined
   try {
     for (const [name, place] of entries) {
       const backend = typeof place === 'string' ? await openBackend(place) : place
       await backend.open()
       backends.set(name, wrap(backend, standardWrappers(clock, deadlineMs)))
     }
-    const store = new Store<D>(backends, { ...options, clock, deadlineMs })
+    store = new Store<D>(backends, { ...options, clock, deadlineMs })
     for (const [name, domain] of domains) await store.add(name, domain, options.create ?? true)
     return store
   } catch (error) {
-    await Promise.allSettled([...backends.values()].map((backend) => backend.close()))
+    await Promise.allSettled(
+      store ? [store.close()] : [...backends.values()].map((backend) => backend.close()),
+    )
     throw error
   }
 }
@@ -123,6 +126,7 @@ export class Store<D extends Domains> {
   /** Names this store to other processes. */
   readonly #process: string
   readonly #domains = new Map<string, Domain>()
+  readonly #routes: Route[] = []
   readonly #attendants = new Map<string, Attendant>()
   readonly #presences = new Map<string, Presence>()
   readonly #placements = new Map<string, Placement>()
@@ -205,6 +209,7 @@ export class Store<D extends Domains> {
       hooks,
       help: rescue(name, clock),
     })
+    this.#routes.push(route)
     const declared = Object.entries(options.collections ?? {}).map(
       ([collection, given]) => [collection, declare(collection, given)] as const,
     )
@@ -268,7 +273,7 @@ export class Store<D extends Domains> {
   async #end(): Promise<void> {
     const attendants = [...this.#attendants.values()].map((attendant) => attendant.end())
     await Promise.all([...this.#backends.values()].map((backend) => backend.close()))
-    await Promise.all(attendants)
+    await Promise.all([...attendants, ...this.#routes.map((route) => route.close())])
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -281,7 +286,7 @@ function entriesOf(target: Target): [string, string | Backend][] {
   if ('commit' in target && typeof target.commit === 'function') return [['main', target as Backend]]
   const entries = Object.entries(target as Record<string, string | Backend>)
   if (entries.length === 0) throw new UnderpinError('invalid', 'A store needs at least one backend')
-  for (const [name] of entries) checkName(name, 'The backend', commonLimits)
+  for (const [name] of entries) checkBackendName(name, commonLimits)
   return entries
 }
 

@@ -20,6 +20,16 @@ describe('a store on a backend that answers within the call', () => {
   })
 })
 
+describe('the backends of a store', () => {
+  it('may be called what they are', async () => {
+    const store = await openStore({ sqlite: 'memory:', postgres: 'memory:' }, { domains: { chat: {} } })
+    expect([...store.backends.keys()]).toEqual(['sqlite', 'postgres'])
+    await store.close()
+    const bad = { 'sqlite DB': 'memory:' }
+    await expect(openStore(bad, { domains: { chat: {} } })).rejects.toThrow(failing('invalid'))
+  })
+})
+
 describe.each(places)('a store on %s', (_name, at) => {
   it('keeps its domains apart', async () => {
     const store = await open(at()())

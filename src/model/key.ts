@@ -8,8 +8,18 @@ const namePattern = /^(?!sqlite)[a-z][a-z0-9]*(?:[_-][a-z0-9]+)*$/
 /** A name given by a developer, of a domain, collection or index: lower case, so that it is one name in every store. */
 export function checkName(name: unknown, what: string, limits: Limits): asserts name is string {
   if (typeof name === 'string' && namePattern.test(name) && name.length <= limits.nameBytes) return
-  throw new UnderpinError('invalid', `${what} ${quote(name)} is not a valid name`, {
-    hint: `Use lower-case letters, digits, and single "-" or "_" between them, a letter first, not "sqlite", at most ${limits.nameBytes} characters.`,
+  throw notAName(name, what, ', not "sqlite"', limits)
+}
+
+/** A name of a backend in a store: it names no table, so it may be `sqlite`. */
+export function checkBackendName(name: string, limits: Limits): void {
+  if (namePattern.test(name.replace(/^sqlite/, 'file')) && name.length <= limits.nameBytes) return
+  throw notAName(name, 'The backend', '', limits)
+}
+
+function notAName(name: unknown, what: string, except: string, limits: Limits): UnderpinError {
+  return new UnderpinError('invalid', `${what} ${quote(name)} is not a valid name`, {
+    hint: `Use lower-case letters, digits, and single "-" or "_" between them, a letter first${except}, at most ${limits.nameBytes} characters.`,
     details: { name },
   })
 }

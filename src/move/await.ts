@@ -124,6 +124,7 @@ export class Awaiting {
       const onAbort = () => {
         this.#waiters = this.#waiters.filter((waiter) => waiter !== entry)
         this.#release([entry])
+        this.#watchBound()
       }
       const entry: Waiter = {
         position,
@@ -164,7 +165,8 @@ export class Awaiting {
     const { domain, source, target } = this.#sides
     const page = await source.changes(domain, this.#held, pageItems)
     if (page.next > this.#held) {
-      await target.apply(domain, epoch, page)
+      // A follower that lost what it had acknowledged stands before this page, and says so.
+      await target.apply(domain, epoch, { ...page, after: this.#held })
       this.#held = page.next
     }
     this.#reached(this.#held)

@@ -81,7 +81,7 @@ export async function cutover(
   { maxPauseMs = 2_000, signal }: CutoverOptions = {},
 ): Promise<Cutover> {
   const { clock } = sides
-  if (stageOf(await look(sides)) !== 'sealed') await catchUpNearly(sides, maxPauseMs, signal)
+  if (stageOf(await look(sides)) === 'mirroring') await catchUpNearly(sides, maxPauseMs, signal)
   const since = clock.monotonic()
   let decided: Decided
   try {
@@ -264,7 +264,9 @@ export function gapInTheWay(gap: { readonly position: Position; readonly message
 export function reopen({ domain, source, clock }: Sides): Promise<boolean> {
   return untilDone(clock, async () => {
     const seen = await source.fence(domain)
-    if (seen.role !== 'sealed') return seen.role === 'authority'
+    // A seal whose answer was lost may land late: a change of nothing waits for it, or is refused behind it.
+    if (seen.role === 'authority') return (await source.transition(domain, seen, seen)) ? true : undefined
+    if (seen.role !== 'sealed') return false
     const sides = { domain, source, target: source, clock }
     await take(sides, abort({ source: seen, target: vacantFence, last: 'source' }))
     return undefined

@@ -89,6 +89,7 @@ export class Move {
   async start({ by, settings = {} }: StartOptions = {}): Promise<void> {
     // Refused before anything is done.
     changeSettings(defaultSettings, settings)
+    await this.#checkDirection()
     await settle(this.#moving.sides)
     const { isTurned, stage } = await seeBoth(this.#moving.sides)
     if (isTurned || stage === 'sealed')
@@ -242,12 +243,14 @@ export class Move {
    * Takes authority to the other side. Refused with `gate` (`details.gates`) unless all gates hold; given up, with the
    * source in authority, if callers would wait longer than `maxPauseMs`. One that was broken off is gone on with.
    */
-  cutover(options: CutOptions = {}): Promise<CutoverReport> {
+  async cutover(options: CutOptions = {}): Promise<CutoverReport> {
+    await this.#checkDirection()
     return cut(this.#moving, 'to', options)
   }
 
   /** The same cutover in the other direction, as often as wanted, until {@link complete}. */
-  rollback(options: CutOptions = {}): Promise<CutoverReport> {
+  async rollback(options: CutOptions = {}): Promise<CutoverReport> {
+    await this.#checkDirection()
     return cut(this.#moving, 'from', options)
   }
 
@@ -307,6 +310,7 @@ export class Move {
 
   async #end(how: 'complete' | 'cancel', by: string | undefined): Promise<Ending> {
     const { sides: given } = this.#moving
+    await this.#checkDirection()
     if ((await see(given)).stage !== undefined) await settle(given)
     const sight = await see(given)
     const { sides, isTurned, source, target } = sight
@@ -329,6 +333,21 @@ export class Move {
         ? null
         : `The copy on ${copy} did not answer and is not poisoned yet. Nobody names it, so it can never open; ${how} again, or the next start, poisons it.`,
     }
+  }
+
+  /** A move under way has a direction: named the other way round, its end would be taken for its cancellation. */
+  async #checkDirection(): Promise<void> {
+    const { sides, isTurned, source, target } = await see(this.#moving.sides)
+    if (source === undefined || target === undefined) return
+    const [from, to] = isTurned ? [target, source] : [source, target]
+    const record = await readRecord(sides)
+    const [begun, copy] = record?.incarnations ?? []
+    if (begun !== to.incarnation || copy !== from.incarnation) return
+    throw refusal(
+      this,
+      `is in a move from ${this.to} to ${this.from}`,
+      `Name it so: store.move(${JSON.stringify(this.domain)}, { to: ${JSON.stringify(this.from)} }); its rollback() brings the domain back.`,
+    )
   }
 
   /** The incarnation of the copy that is given up: never that of a move to somewhere else. */

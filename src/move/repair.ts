@@ -8,7 +8,7 @@ import { type Change, keyText, type RecordKey } from '../model/change.ts'
 import { definitionsCollection } from '../model/collection.ts'
 import type { Position } from '../model/position.ts'
 import { giveUp, start } from './cutover.ts'
-import { look, type Sides } from './sides.ts'
+import { look, lookFromLead, type Sides } from './sides.ts'
 import { type Difference, isDamage } from './verify/difference.ts'
 import { judge, type Look, lookAt, type Verdict } from './verify/look.ts'
 import { checkOf } from './verify/reader.ts'
@@ -48,6 +48,8 @@ export interface RepairReport {
 
 /** Records in one repair: of each page the store sums up the whole copy once. */
 const batch = 1_000
+/** Milliseconds for which the repair of one record may be overtaken by the mirror before it is given up. */
+const overtakenMs = 30_000
 /** Comparisons and repairs in turn, until nothing differs. */
 const rounds = 5
 
@@ -128,6 +130,16 @@ async function repairFresh(
       hint: 'repair({ fresh: true }) does so: the copy is emptied, and the mirror fills it again.',
       details: { domain: sides.domain, why },
     })
+  const { stage } = await lookFromLead(sides)
+  if (stage !== 'mirroring')
+    throw new UnderpinError(
+      'gate',
+      `The copy of domain ${sides.domain} is ${stage}: it cannot be made anew now`,
+      {
+        hint: 'Finish the cutover, or reopen the source, first.',
+        details: { domain: sides.domain, stage },
+      },
+    )
   await giveUp(sides)
   await start(sides)
   return { ...report, isDone: true }
@@ -164,7 +176,7 @@ async function repairSome(
   { dryRun, signal }: RecordOptions,
 ): Promise<readonly Deed[]> {
   const { domain, source, target } = sides
-  for (;;) {
+  for (const since = sides.clock.monotonic(); ; ) {
     if (signal?.aborted) throw new UnderpinError('aborted', 'The repair was ended', { cause: signal.reason })
     // Also behind a seal or a decision: a copy that is not whole cannot be opened, and this is what makes it whole.
     const seen = await look(sides, { ...(signal === undefined ? {} : { signal }) }, 'source')
@@ -187,8 +199,32 @@ async function repairSome(
     } catch (error) {
       // The mirror took the copy on meanwhile, or the fence changed: look again, and be refused if it is over.
       if (!isUnderpinError(error, 'conflict') && !isUnderpinError(error, 'fenced')) throw error
+      if (keys.length > 1) return repairHalves(sides, keys, { dryRun, signal })
+      if (sides.clock.monotonic() - since < overtakenMs) continue
+      throw new UnderpinError(
+        'gate',
+        `The copy of domain ${domain} is never at rest for as long as a repair takes`,
+        {
+          hint: 'Pause the move, repair, and resume it.',
+          details: { domain },
+          cause: error,
+        },
+      )
     }
   }
+}
+
+/** Fewer at a time take less time, in which the copy has to stand still. */
+async function repairHalves(
+  sides: Sides,
+  keys: readonly RecordKey[],
+  options: RecordOptions,
+): Promise<readonly Deed[]> {
+  const middle = Math.ceil(keys.length / 2)
+  return [
+    ...(await repairSome(sides, keys.slice(0, middle), options)),
+    ...(await repairSome(sides, keys.slice(middle), options)),
+  ]
 }
 
 interface Deed {

@@ -50,4 +50,15 @@ describe.each(placeKinds)('a move from memory to $name', ({ make, missing }) => 
     expect(await move.status()).toMatchObject({ phase: 'reversed', authority: 'new' })
     await expect(move.cancel()).rejects.toMatchObject({ code: 'gate' })
   })
+
+  it('is not ended by who names it the other way round', async () => {
+    await move.start()
+    await move.catchUp()
+    await move.cutover({ force: true })
+    const back = await store.move('app', { to: 'old' })
+    await expect(back.cancel()).rejects.toMatchObject({ code: 'gate' })
+    await expect(back.cutover({ force: true })).rejects.toMatchObject({ code: 'gate' })
+    await move.rollback({ force: true })
+    expect(await move.status()).toMatchObject({ phase: 'mirroring', authority: 'old' })
+  })
 })

@@ -36,6 +36,9 @@ export class PostgresView implements View {
   readonly #holders = new Map<string, string | undefined>()
   /** What streams hold below a seq: known for one plan only. */
   readonly #below = new Map<string, Below>()
+  /** Whether there are tables of collections that are not declared: known for one plan only. */
+  readonly #undeclared = new Map<string, boolean>()
+  readonly #missingTables = new Set<string>()
   #missing = noNeeds()
   #missingBelow = new Map<string, { readonly stream: string; readonly seq: number }>()
   #missingHolders = new Map<string, HolderKey>()
@@ -82,6 +85,7 @@ export class PostgresView implements View {
   async plan<P>(query: Query, make: () => P): Promise<P> {
     this.#holders.clear()
     this.#below.clear()
+    this.#undeclared.clear()
     for (;;) {
       const plan = attempt(make)
       if (!this.#isMissingSomething) {
@@ -108,7 +112,7 @@ export class PostgresView implements View {
   document(collection: string, id: string): Held | undefined {
     const known = this.#cache.documents.get(`${collection}\0${id}`)
     if (known !== undefined) return known ?? undefined
-    if (this.definition(collection) === undefined) return undefined
+    if (this.definition(collection) === undefined && !this.#hasTable(collection)) return undefined
     addDocument(this.#missing, collection, id)
     return undefined
   }
@@ -117,6 +121,14 @@ export class PostgresView implements View {
     const definitions = this.#catalog.known(this.#version)
     if (definitions === undefined) this.#isMissingDefinitions = true
     return definitions?.get(collection)
+  }
+
+  /** A follower holds documents of collections whose declaration stands further on in the feed. */
+  #hasTable(collection: string): boolean {
+    if (this.#isMissingDefinitions) return false
+    const known = this.#undeclared.get(collection)
+    if (known === undefined) this.#missingTables.add(collection)
+    return known ?? false
   }
 
   holder(collection: string, index: string, key: readonly FieldValue[]): string | undefined {
@@ -135,6 +147,7 @@ export class PostgresView implements View {
       this.#isMissingDefinitions ||
       this.#missing.streams.size > 0 ||
       this.#missing.documents.size > 0 ||
+      this.#missingTables.size > 0 ||
       this.#missingHolders.size > 0 ||
       this.#missingBelow.size > 0
     )
@@ -149,6 +162,12 @@ export class PostgresView implements View {
       this.#isMissingDefinitions = false
       await this.definitions(query)
     }
+    for (const collection of this.#missingTables) {
+      const table = this.#tables.collection(this.#domain, collection)
+      const [row] = await query('SELECT to_regclass($1) IS NOT NULL', [table])
+      this.#undeclared.set(collection, row?.[0] === true)
+    }
+    this.#missingTables.clear()
     await fetchHeads(query, this.#tables, this.#domain, needs, this.#cache)
     for (const [name, { stream, seq }] of below)
       this.#below.set(name, await sumBelow(query, this.#tables, this.#domain, stream, seq))

@@ -70,7 +70,7 @@ export class SqliteView implements View {
     const key = `${collection}\0${id}`
     const cached = this.cache.documents.get(key)
     if (cached !== undefined) return cached ?? undefined
-    const [row] = this.definition(collection) === undefined ? [] : this.#rows(this.#heldSql(collection), id)
+    const [row] = this.#hasTable(collection) ? this.#rows(this.#heldSql(collection), id) : []
     const held =
       row === undefined
         ? null
@@ -112,6 +112,13 @@ export class SqliteView implements View {
     const sql = `SELECT id FROM ${collectionTable(this.#domain, collection)} WHERE ${where} LIMIT 1`
     const [row] = this.#rows(sql, ...fields.map(({ value }) => value))
     return row === undefined ? undefined : String(row[0])
+  }
+
+  /** A follower holds documents of collections whose declaration stands further on in the feed. */
+  #hasTable(collection: string): boolean {
+    if (this.definition(collection) !== undefined) return true
+    const name = collectionTable(this.#domain, collection).slice(1, -1)
+    return this.#rows("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", name).length > 0
   }
 
   #heldSql(collection: string): string {

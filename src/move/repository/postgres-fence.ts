@@ -53,11 +53,11 @@ export class PostgresFence extends StoreFence {
    */
   async install(): Promise<void> {
     const schema = this.#schema
-    await this.#client.query(`CREATE TABLE IF NOT EXISTS ${schema}.underpin_fences (
+    await this.#client.query(`CREATE TABLE IF NOT EXISTS ${schema}.underpin_repository_fences (
   name text PRIMARY KEY, epoch bigint NOT NULL, sealed boolean NOT NULL
 )`)
     await this.#client.query(
-      `INSERT INTO ${schema}.underpin_fences VALUES ($1, 0, false) ON CONFLICT DO NOTHING`,
+      `INSERT INTO ${schema}.underpin_repository_fences VALUES ($1, 0, false) ON CONFLICT DO NOTHING`,
       [this.#name],
     )
     await this.#client.query(checkFunction(schema))
@@ -74,7 +74,9 @@ FOR EACH STATEMENT EXECUTE FUNCTION ${schema}.underpin_fence_check('${this.#name
       await this.#client.query(
         `DROP TRIGGER IF EXISTS ${this.#trigger} ON ${this.#schema}.${identifier(table)}`,
       )
-    await this.#client.query(`DELETE FROM ${this.#schema}.underpin_fences WHERE name = $1`, [this.#name])
+    await this.#client.query(`DELETE FROM ${this.#schema}.underpin_repository_fences WHERE name = $1`, [
+      this.#name,
+    ])
   }
 
   /** To be called first in the transaction of each write, with the client that holds it. */
@@ -132,7 +134,7 @@ DECLARE
   fence record;
   session text := coalesce(current_setting('underpin.fence_' || TG_ARGV[0], true), '');
 BEGIN
-  SELECT epoch, sealed INTO fence FROM ${schema}.underpin_fences WHERE name = TG_ARGV[0] FOR SHARE;
+  SELECT epoch, sealed INTO fence FROM ${schema}.underpin_repository_fences WHERE name = TG_ARGV[0] FOR SHARE;
   IF fence.epoch > 0 AND (
     session = '' OR rtrim(session, 'm')::bigint < fence.epoch OR (fence.sealed AND right(session, 1) <> 'm')
   ) THEN
@@ -148,6 +150,6 @@ const setFunction = (
 RETURNS void LANGUAGE plpgsql AS $fence$
 BEGIN
   PERFORM set_config('lock_timeout', patience, true);
-  UPDATE ${schema}.underpin_fences SET epoch = raised, sealed = seal
+  UPDATE ${schema}.underpin_repository_fences SET epoch = raised, sealed = seal
     WHERE name = fence AND (epoch < raised OR (epoch = raised AND seal));
 END $fence$`

@@ -36,10 +36,10 @@ export class SqliteFence extends StoreFence {
 
   /** Creates the fence and its triggers where they are not there yet. It lets everybody write until it is first opened or sealed. */
   install(): void {
-    this.#transaction(`CREATE TABLE IF NOT EXISTS underpin_fences (
+    this.#transaction(`CREATE TABLE IF NOT EXISTS underpin_repository_fences (
   name TEXT PRIMARY KEY, epoch INTEGER NOT NULL, sealed INTEGER NOT NULL, session_epoch INTEGER, session_mover INTEGER
 );
-INSERT OR IGNORE INTO underpin_fences VALUES ('${this.#name}', 0, 0, NULL, NULL);
+INSERT OR IGNORE INTO underpin_repository_fences VALUES ('${this.#name}', 0, 0, NULL, NULL);
 ${this.#triggers().map(createTrigger).join('\n')}`)
   }
 
@@ -47,14 +47,14 @@ ${this.#triggers().map(createTrigger).join('\n')}`)
   uninstall(): void {
     const drops = this.#triggers().map(({ trigger }) => `DROP TRIGGER IF EXISTS ${identifier(trigger)};`)
     this.#transaction(`${drops.join('\n')}
-DELETE FROM underpin_fences WHERE name = '${this.#name}';`)
+DELETE FROM underpin_repository_fences WHERE name = '${this.#name}';`)
   }
 
   /** To be called first in the transaction of each write, with the handle that holds it. */
   enter(handle: FencedHandle): void {
     const { epoch, isMover } = this.session ?? { epoch: null, isMover: false }
     handle
-      .prepare('UPDATE underpin_fences SET session_epoch = ?, session_mover = ? WHERE name = ?')
+      .prepare('UPDATE underpin_repository_fences SET session_epoch = ?, session_mover = ? WHERE name = ?')
       .run(epoch, isMover ? 1 : 0, this.#name)
   }
 
@@ -83,7 +83,7 @@ DELETE FROM underpin_fences WHERE name = '${this.#name}';`)
   }
 
   #set(change: string, ...parameters: (string | number)[]): void {
-    this.#handle.prepare(`UPDATE underpin_fences SET ${change}`).run(...parameters)
+    this.#handle.prepare(`UPDATE underpin_repository_fences SET ${change}`).run(...parameters)
   }
 
   #triggers(): readonly Trigger[] {
@@ -107,7 +107,7 @@ function createTrigger({ trigger, name, table, operation }: Trigger): string {
   return `CREATE TRIGGER IF NOT EXISTS ${identifier(trigger)} BEFORE ${operation} ON ${identifier(table)} BEGIN
   SELECT RAISE(ABORT, '${refusal} ${name}: this writer is of an earlier epoch, or writes wait for a cutover')
   WHERE EXISTS (
-    SELECT 1 FROM underpin_fences WHERE name = '${name}' AND epoch > 0
+    SELECT 1 FROM underpin_repository_fences WHERE name = '${name}' AND epoch > 0
       AND (session_epoch IS NULL OR session_epoch < epoch OR (sealed = 1 AND session_mover IS NOT 1))
   );
 END;`
