@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import type { Backend } from '../src/backend/backend.ts'
 import { type ErrorCode, errorCodes, UnderpinError } from '../src/error.ts'
+import type { JsonText } from '../src/model/value.ts'
 import { retry } from '../src/wrapper/retry.ts'
 import { FakeClock, idle, watchOutcome } from './fake-clock.ts'
 import { type Line, openLine, verbs } from './line.ts'
@@ -42,6 +43,25 @@ describe('retry', () => {
       expect(clock.timers).toBe(0)
     },
   )
+
+  it('makes again what stood behind a busy store in a group, in its order, and nothing twice', async () => {
+    const commits = [1, 2, 3].map((n) => ({
+      ...{ at: 0, checks: [] },
+      writes: [{ kind: 'append', stream: 's', type: 't', data: String(n) as JsonText, meta: null } as const],
+    }))
+    const inner = line.commit.bind(line)
+    const sent: number[] = []
+    line.commit = async (domain, epoch, group) => {
+      sent.push(group.length)
+      if (sent.length > 1) return inner(domain, epoch, group)
+      const first = await inner(domain, epoch, group.slice(0, 1))
+      return [...first, ...group.slice(1).map(() => ({ kind: 'refused' as const, error: busy }))]
+    }
+    const outcome = watchOutcome(backend.commit('app', 1, commits))
+    await clock.advance(3)
+    expect(sent).toEqual([3, 2])
+    expect(outcome.state).toMatchObject({ value: [{ seqs: [1] }, { seqs: [2] }, { seqs: [3] }] })
+  })
 
   it('waits twice as long each time, up to 100 ms', async () => {
     line.failures = [busy]

@@ -2,7 +2,7 @@
  * What a group of commits does to a domain, worked out against what the domain holds: checks are judged, positions and
  * seqs given, checksums and the digest summed. Pure: a backend looks things up for it and then writes what it says.
  */
-import { UnderpinError } from '../error.ts'
+import { isUnderpinError, UnderpinError } from '../error.ts'
 import type { Change, Write } from '../model/change.ts'
 import { type Check, documentIs, type FailedCheck, streamIs } from '../model/check.ts'
 import {
@@ -74,7 +74,8 @@ export function planCommits(view: View, base: Base, commits: readonly Commit[]):
 /**
  * Parts a group where a commit declares a collection, truncates a stream or has a table handler. Such a commit stands
  * alone: what comes behind a declaration must be judged by indexes that are not there yet, what a truncation removes
- * must have been written, and what a handler undoes must be the transaction of its own commit. What fails behind the first part is the outcome of its own commits only.
+ * must have been written, and what a handler undoes must be the transaction of its own commit. What fails behind the first part is the outcome of its own
+ * commits only; but for a store that is busy: then nothing behind it is tried either, so that it can be in its order.
  */
 export function inParts(
   commits: readonly Commit[],
@@ -88,7 +89,9 @@ export function inParts(
       outcomes.push(...commit(part))
     } catch (error) {
       if (outcomes.length === 0) throw error
-      outcomes.push(...part.map(() => ({ kind: 'refused' as const, error })))
+      const refused = isUnderpinError(error, 'unavailable') ? commits.slice(outcomes.length) : part
+      outcomes.push(...refused.map(() => ({ kind: 'refused' as const, error })))
+      if (refused !== part) break
     }
   }
   return outcomes
@@ -107,7 +110,9 @@ export async function inPartsAsync(
       outcomes.push(...(await commit(part)))
     } catch (error) {
       if (outcomes.length === 0) throw error
-      outcomes.push(...part.map(() => ({ kind: 'refused' as const, error })))
+      const refused = isUnderpinError(error, 'unavailable') ? commits.slice(outcomes.length) : part
+      outcomes.push(...refused.map(() => ({ kind: 'refused' as const, error })))
+      if (refused !== part) break
     }
   }
   return outcomes

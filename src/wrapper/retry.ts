@@ -2,6 +2,7 @@
 import type { Backend, CallOptions } from '../backend/backend.ts'
 import { type Clock, sleep } from '../clock.ts'
 import { isUnderpinError, UnderpinError } from '../error.ts'
+import type { Outcome } from '../model/commit.ts'
 import { Forward, isInMemory, type Wrapper } from './forward.ts'
 
 export interface RetryOptions {
@@ -36,8 +37,17 @@ class Retried extends Forward {
     return this.#run(call, () => this.inner.fence(...call))
   }
 
+  /** Of a group that was made in parts, those behind a part that met a busy store are still to be made. */
   override commit(...call: Parameters<Backend['commit']>) {
-    return this.#run(call, () => this.inner.commit(...call))
+    const [domain, epoch, commits, options] = call
+    const done: Outcome[] = []
+    return this.#run(call, async () => {
+      for (const outcome of await this.inner.commit(domain, epoch, commits.slice(done.length), options)) {
+        if (outcome.kind === 'refused' && isUnderpinError(outcome.error, 'unavailable')) throw outcome.error
+        done.push(outcome)
+      }
+      return done
+    })
   }
 
   override read(...call: Parameters<Backend['read']>) {
