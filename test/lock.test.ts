@@ -85,7 +85,12 @@ describe.each(placeKinds)('a lock on $name', ({ make, missing }) => {
   it('that is not had in time fails with locked and names the holder, in this process and in another', async () => {
     const [here, there] = await processes()
     const { open, opened } = gate()
-    const holding = here.withLock('k', () => opened)
+    const entered = gate()
+    const holding = here.withLock('k', () => {
+      entered.open()
+      return opened
+    })
+    await entered.opened
     for (const waitMs of [0, 60])
       for (const domain of [here, there])
         await expect(domain.withLock('k', () => 'never', { waitMs })).rejects.toMatchObject({

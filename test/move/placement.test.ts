@@ -116,7 +116,7 @@ describe('a flag', () => {
       move: null,
     })
     expect(health?.problems).toEqual([
-      'A flag wants it on b, it is on a: underpin move plan agent-desk --to b',
+      'A flag wants it on b, it is on a: underpin move plan -d agent-desk -s URL --to URL (of b)',
     ])
     await moveAndComplete(sidesOf(flagged as never, domain))
     expect((await flagged.health()).domains[0]).toMatchObject({ authority: 'b', problems: [] })
