@@ -34,11 +34,11 @@ function expectClean(promise: string, trials: readonly Trial[], began: number): 
   expect(tried).toBeGreaterThan(0)
 }
 
-function needStrace(context: TestContext): void {
+/** Without strace nothing stops a process at a system call; .ci/run installs none, the machine may have it. */
+function needStrace({ skip, task }: TestContext): void {
   if (noStrace === undefined) return
-  console.log(`${context.task.name}: skipped, ${noStrace}`)
-  // Reason: without strace nothing stops a process at a system call; .ci/run installs none, the machine may have it.
-  context.skip(`strace cannot be used here: ${noStrace}`)
+  console.log(`${task.name}: skipped, ${noStrace}`)
+  skip(`strace cannot be used here: ${noStrace}`)
 }
 
 describe('a process that is killed as it makes its file', () => {

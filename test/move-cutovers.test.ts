@@ -13,13 +13,12 @@ import { judge, nothingWrong, sumOf } from './move/proof/judge.ts'
 import { anyway } from './move/proof/way.ts'
 import { areSound, readWhole, untilQuiet } from './move/proof/whole.ts'
 import { type AppStore, endMark, openApp } from './move/proof/work.ts'
-import { type PlaceKind, placeKinds } from './places.ts'
+import { type PlaceKind, placePairs } from './places.ts'
 import { append } from './proof.ts'
 
 const seed = Number(process.env.UNDERPIN_SEED ?? Date.now() % 1_000_000)
-const pairs = placeKinds.flatMap((a) => placeKinds.map((b) => ({ name: `${a.name} and ${b.name}`, a, b })))
 /** 200 for the whole proof. */
-const cutovers = Math.ceil(Number(process.env.UNDERPIN_CUTOVERS ?? 2 * pairs.length) / pairs.length)
+const cutovers = Math.ceil(Number(process.env.UNDERPIN_CUTOVERS ?? 2 * placePairs.length) / placePairs.length)
 const workers = 4
 const who = { seed, paceMs: 10, ttlMs: 5_000, patienceMs: 20_000 }
 
@@ -50,11 +49,10 @@ function isApart(target: { a: string | Backend; b: string | Backend }): target i
   return typeof target.a === 'string' && typeof target.b === 'string'
 }
 
-describe.each(pairs)('cutovers and rollbacks between $name', ({ a, b, name }) => {
+describe.each(placePairs)('cutovers and rollbacks, $name', ({ a, b, name, missing }) => {
   let field: Field
   beforeEach(async ({ skip }) => {
-    // Reason: places.ts says why this machine has no such server.
-    skip(a.missing !== '' || b.missing !== '', a.missing || b.missing)
+    skip(missing !== '', missing)
     field = await open(a, b)
   }, 60_000)
   afterEach(async () => {

@@ -10,12 +10,11 @@ import { type Backend, type Domain, type NewEvent, openBackend, openStore } from
 import { defaultSettings } from '../src/move/settings.ts'
 import { Gate } from './move/proof/gate.ts'
 import type { Stopped } from './move/proof/stopped.ts'
-import { placeKinds } from './places.ts'
+import { placePairs } from './places.ts'
 import { append } from './proof.ts'
 import { compiled } from './subscription/compiled.ts'
 
-const pairs = placeKinds.flatMap((a) => placeKinds.map((b) => ({ name: `${a.name} to ${b.name}`, a, b })))
-const count = Math.ceil(Number(process.env.UNDERPIN_STALE_WRITERS ?? 108) / pairs.length)
+const count = Math.ceil(Number(process.env.UNDERPIN_STALE_WRITERS ?? 108) / placePairs.length)
 const processCount = 3
 /** One end may answer within the call, the other over a network. */
 const settings = { gates: { ...defaultSettings.gates, latencyFactor: 1e9 } }
@@ -74,81 +73,84 @@ function conclude(name: string, { atTheDoor, told, wrong }: Told, since: number)
   expect(wrong).toEqual([])
 }
 
-describe.each(pairs)('writers that were stopped before a cutover from $name', ({ name, a, b }) => {
-  const closing: (() => Promise<void>)[] = []
-  beforeEach(({ skip }) => {
-    // Reason: places.ts says why this machine has no such server.
-    skip(a.missing !== '' || b.missing !== '', a.missing || b.missing)
-  })
-  afterEach(async () => {
-    for (const close of closing.splice(0)) await close()
-  })
-
-  it(`write nothing on the old side, and once on the new one: ${count} of them`, async () => {
-    const since = performance.now()
-    const [left, right] = await Promise.all(
-      [a, b].map((kind): Promise<Backend> | Backend => {
-        const { url } = kind.make()
-        return url === undefined ? memory() : openBackend(url)
-      }),
-    )
-    const sides = { a: left as Backend, b: right as Backend }
-    const operator = await openStore(sides, { domains })
-    closing.push(() => operator.close())
-    const writers = await Promise.all(
-      Array.from({ length: count }, async (_, i) => {
-        const gate = new Gate(sides.a)
-        const app = (await openStore({ a: gate, b: sides.b }, { domains, deadlineMs: 30_000 })).domain('app')
-        await app.log.append('warm', { type: 'wrote', data: `warm ${i}` })
-        return { gate, app, mark: `mark ${i}`, kind: kinds[i % kinds.length] as (typeof kinds)[number] }
-      }),
-    )
-    const writing = writers.map(async ({ gate, app, mark, kind }) => {
-      const inHand = gate.shut()
-      const told = kind(app, mark).then(
-        () => 'done',
-        (error: unknown) => String(error),
-      )
-      await inHand
-      return { told }
+describe.each(placePairs)(
+  'writers that were stopped before a cutover from $name',
+  ({ name, a, b, missing }) => {
+    const closing: (() => Promise<void>)[] = []
+    beforeEach(({ skip }) => {
+      skip(missing !== '', missing)
     })
-    const inHand = await Promise.all(writing)
-    const wake = async (part: number) => {
-      for (const [i, { gate }] of writers.entries())
-        if (i % 3 === part) {
-          gate.release()
-          await inHand[i]?.told
-        }
-    }
-    const move = await operator.move('app', { from: 'a', to: 'b' })
-    await move.start({ settings })
-    await move.catchUp()
-    await move.verify()
-    await move.cutover()
-    await wake(0)
-    // The old side has authority again, under another epoch.
-    await move.rollback()
-    await wake(1)
-    await move.cutover()
-    await move.complete()
-    await wake(2)
-    const told = await Promise.all(inHand.map((one) => one.told))
-    const marks = await marksIn(operator.domain('app'))
-    const times = (mark: string) => marks.filter((found) => found === mark).length
-    const atTheDoor = writers.flatMap(({ gate }) => gate.outcomes)
-    expect(atTheDoor.length).toBe(count)
-    const wrong = writers.map(({ mark }) => mark).filter((mark) => times(mark) !== 1)
-    conclude(name, { kinds: kinds.length, atTheDoor, told, wrong }, since)
-  }, 60_000)
-})
+    afterEach(async () => {
+      for (const close of closing.splice(0)) await close()
+    })
 
-const apart = pairs.filter(({ a, b }) => a.name !== 'memory' && b.name !== 'memory')
+    it(`write nothing on the old side, and once on the new one: ${count} of them`, async () => {
+      const since = performance.now()
+      const [left, right] = await Promise.all(
+        [a, b].map((kind): Promise<Backend> | Backend => {
+          const { url } = kind.make()
+          return url === undefined ? memory() : openBackend(url)
+        }),
+      )
+      const sides = { a: left as Backend, b: right as Backend }
+      const operator = await openStore(sides, { domains })
+      closing.push(() => operator.close())
+      const writers = await Promise.all(
+        Array.from({ length: count }, async (_, i) => {
+          const gate = new Gate(sides.a)
+          const app = (await openStore({ a: gate, b: sides.b }, { domains, deadlineMs: 30_000 })).domain(
+            'app',
+          )
+          await app.log.append('warm', { type: 'wrote', data: `warm ${i}` })
+          return { gate, app, mark: `mark ${i}`, kind: kinds[i % kinds.length] as (typeof kinds)[number] }
+        }),
+      )
+      const writing = writers.map(async ({ gate, app, mark, kind }) => {
+        const inHand = gate.shut()
+        const told = kind(app, mark).then(
+          () => 'done',
+          (error: unknown) => String(error),
+        )
+        await inHand
+        return { told }
+      })
+      const inHand = await Promise.all(writing)
+      const wake = async (part: number) => {
+        for (const [i, { gate }] of writers.entries())
+          if (i % 3 === part) {
+            gate.release()
+            await inHand[i]?.told
+          }
+      }
+      const move = await operator.move('app', { from: 'a', to: 'b' })
+      await move.start({ settings })
+      await move.catchUp()
+      await move.verify()
+      await move.cutover()
+      await wake(0)
+      // The old side has authority again, under another epoch.
+      await move.rollback()
+      await wake(1)
+      await move.cutover()
+      await move.complete()
+      await wake(2)
+      const told = await Promise.all(inHand.map((one) => one.told))
+      const marks = await marksIn(operator.domain('app'))
+      const times = (mark: string) => marks.filter((found) => found === mark).length
+      const atTheDoor = writers.flatMap(({ gate }) => gate.outcomes)
+      expect(atTheDoor.length).toBe(count)
+      const wrong = writers.map(({ mark }) => mark).filter((mark) => times(mark) !== 1)
+      conclude(name, { kinds: kinds.length, atTheDoor, told, wrong }, since)
+    }, 60_000)
+  },
+)
 
-describe.each(apart)('processes that were stopped before a cutover from $name', ({ name, a, b }) => {
+const apart = placePairs.filter(({ a, b }) => a.name !== 'memory' && b.name !== 'memory')
+
+describe.each(apart)('processes that were stopped before a cutover from $name', ({ name, a, b, missing }) => {
   const children: ChildProcess[] = []
   beforeEach(({ skip }) => {
-    // Reason: places.ts says why this machine has no such server.
-    skip(a.missing !== '' || b.missing !== '', a.missing || b.missing)
+    skip(missing !== '', missing)
   })
   afterEach(() => {
     for (const child of children.splice(0)) child.kill('SIGKILL')

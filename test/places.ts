@@ -60,3 +60,18 @@ export const placeKinds: readonly PlaceKind[] = [
   { name: 'sqlite', missing: '', make: sqlitePlace },
   { name: 'postgres', missing: 'reason' in server ? server.reason : '', make: postgresPlace },
 ]
+
+/** Two places that a domain moves between. */
+export interface PlacePair {
+  readonly a: PlaceKind
+  readonly b: PlaceKind
+  /** "sqlite to postgres" */
+  readonly name: string
+  /** Why one of them cannot be had on this machine; empty if both can. */
+  readonly missing: string
+}
+
+/** Every ordered pair of places, those of a kind with another of that kind too. */
+export const placePairs: readonly PlacePair[] = placeKinds.flatMap((a) =>
+  placeKinds.map((b) => ({ a, b, name: `${a.name} to ${b.name}`, missing: a.missing || b.missing })),
+)

@@ -18,9 +18,8 @@ const domains = { app: { collections: { things: {} } } } as const
 
 describe.each(placeKinds)('attending to moves, memory to $name', ({ make, missing, name }) => {
   let two: TwoPlaces<typeof domains>
-  beforeEach(async (context) => {
-    // Reason: places.ts says why this machine has no such server.
-    context.skip(missing !== '', missing)
+  beforeEach(async ({ skip }) => {
+    skip(missing !== '', missing)
     const [memory] = placeKinds
     if (memory !== undefined) two = await openTwo(memory, { name, missing, make }, domains)
   })

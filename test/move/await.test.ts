@@ -1,16 +1,16 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Backend, Move } from '../../src/index.ts'
-import { openTwo, pairs, type TwoPlaces } from './two-places.ts'
+import { placePairs } from '../places.ts'
+import { openTwo, type TwoPlaces } from './two-places.ts'
 
 const domains = { app: { collections: { things: {} } } } as const
 
-describe.each(pairs)('acknowledgements that wait for the copy, $name', ({ a, b, missing }) => {
+describe.each(placePairs)('acknowledgements that wait for the copy, $name', ({ a, b, missing }) => {
   let two: TwoPlaces<typeof domains>
   let move: Move
-  beforeEach(async (context) => {
-    // Reason: places.ts says why this machine has no such server.
-    context.skip(missing !== '', missing)
+  beforeEach(async ({ skip }) => {
+    skip(missing !== '', missing)
     two = await openTwo(a, b, domains)
     move = await two.store.move('app', { to: 'new' })
     await move.start({ settings: { mirror: 'await' } })

@@ -22,11 +22,7 @@ import {
   type View,
 } from '../../src/move/protocol.ts'
 import { look, type Sides, take } from '../../src/move/sides.ts'
-import { type PlaceKind, placeKinds } from '../places.ts'
-
-export const pairs = placeKinds.flatMap((a) =>
-  placeKinds.map((b) => ({ pair: `${a.name} to ${b.name}`, a, b })),
-)
+import type { PlacePair } from '../places.ts'
 
 const stores: { close(): Promise<void> }[] = []
 
@@ -40,11 +36,9 @@ export interface BothSides {
   open<const D extends Domains>(domains: D, options?: Omit<StoreOptions<D>, 'domains'>): Promise<Store<D>>
 }
 
-/** Skips the test where a place cannot be had. */
-export function bothSides(context: TestContext, a: PlaceKind, b: PlaceKind): BothSides {
-  const missing = a.missing || b.missing
-  // Reason: places.ts says why this machine has no such server.
-  context.skip(missing !== '', missing)
+/** Skips the test where a place cannot be had, and says why. */
+export function bothSides({ skip }: Pick<TestContext, 'skip'>, { a, b, missing }: PlacePair): BothSides {
+  skip(missing !== '', missing)
   const targets = { a: a.make().url ?? memory(), b: b.make().url ?? memory() }
   return {
     targets,

@@ -7,15 +7,8 @@ import { mirrorPage } from '../../src/move/mirror.ts'
 import { turned } from '../../src/move/sides.ts'
 import { compareSides } from '../../src/move/verify.ts'
 import { DurableMap, openStoreSync } from '../../src/sync.ts'
-import {
-  type BothSides,
-  bothSides,
-  catchUp,
-  moveAndComplete,
-  moveOver,
-  pairs,
-  sidesOf,
-} from './both-sides.ts'
+import { placePairs } from '../places.ts'
+import { type BothSides, bothSides, catchUp, moveAndComplete, moveOver, sidesOf } from './both-sides.ts'
 
 interface Thing {
   n: number
@@ -49,10 +42,11 @@ const unique = {
   },
 } as const
 
-describe.each(pairs)('a process that writes $pair', ({ a, b }) => {
+describe.each(placePairs)('a process that writes $name', (pair) => {
+  const { a, b } = pair
   let places: BothSides
   beforeEach((context) => {
-    places = bothSides(context, a, b)
+    places = bothSides(context, pair)
   })
   const things = (store: Store<typeof plain>) => store.domain('app').documents('things')
   const append = (store: Store<typeof plain>) => store.domain('app').log.append('s', { type: 'E', data: 0 })

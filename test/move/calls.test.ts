@@ -7,23 +7,15 @@ import { cutover, reopen, start } from '../../src/move/cutover.ts'
 import { type Sides, turned } from '../../src/move/sides.ts'
 import { Forward } from '../../src/wrapper/forward.ts'
 import { randomOf } from '../crash/random.ts'
-import {
-  type BothSides,
-  bothSides,
-  catchUp,
-  moveAndComplete,
-  moveOver,
-  pairs,
-  sidesOf,
-  step,
-} from './both-sides.ts'
+import { placePairs } from '../places.ts'
+import { type BothSides, bothSides, catchUp, moveAndComplete, moveOver, sidesOf, step } from './both-sides.ts'
 
 const domains = { app: { collections: { things: {} } } } as const
 
-describe.each(pairs)('calls through a cutover from $pair', ({ a, b }) => {
+describe.each(placePairs)('calls through a cutover from $name', (pair) => {
   let places: BothSides
   beforeEach((context) => {
-    places = bothSides(context, a, b)
+    places = bothSides(context, pair)
   })
 
   it('reach the new authority in the order in which one caller made them, though it awaits none of them', async () => {

@@ -6,18 +6,10 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { MoveStatus, NextStep } from '../../src/index.ts'
 import { isUnderpinError } from '../../src/index.ts'
 import type { Move } from '../../src/move/move.ts'
+import { placePairs } from '../places.ts'
 import { append as appendProof } from '../proof.ts'
 import { Crash, Crashing, Killed } from './crashing.ts'
-import {
-  append,
-  closeSides,
-  createDomain,
-  eventsOf,
-  moveOf,
-  openSides,
-  pairs,
-  type TwoSides,
-} from './two-sides.ts'
+import { append, closeSides, createDomain, eventsOf, moveOf, openSides, type TwoSides } from './two-sides.ts'
 
 interface Step {
   readonly name: string
@@ -55,12 +47,10 @@ async function resolve(move: Move, { verb }: NextStep): Promise<void> {
 const resting: readonly MoveStatus['phase'][] = ['none', 'mirroring', 'reversed', 'completed']
 const isMemory = (name: string) => name === 'memory to memory'
 
-describe.each(pairs)('a move from $name whose driver is killed', ({ name, a, b }) => {
+describe.each(placePairs)('a move from $name whose driver is killed', ({ name, a, b, missing }) => {
   let sides: TwoSides
-  beforeEach(async (context) => {
-    const missing = a.missing || b.missing
-    // Reason: places.ts says why this machine has no such server.
-    context.skip(missing !== '', missing)
+  beforeEach(async ({ skip }) => {
+    skip(missing !== '', missing)
     sides = await openSides(a, b)
   })
   afterEach(() => sides && closeSides(sides))

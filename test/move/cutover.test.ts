@@ -1,30 +1,21 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { type Backend, openStore, type Store, systemClock } from '../../src/index.ts'
+import { beforeEach, describe, expect, it } from 'vitest'
+import type { Store } from '../../src/index.ts'
 import { cutover, giveUp, start } from '../../src/move/cutover.ts'
 import { mirror } from '../../src/move/mirror.ts'
 import { lookFromLead, type Sides, turned } from '../../src/move/sides.ts'
-import { placeKinds } from '../places.ts'
-
-const pairs = placeKinds.flatMap((a) => placeKinds.map((b) => ({ name: `${a.name} to ${b.name}`, a, b })))
+import { placePairs } from '../places.ts'
+import { bothSides, sidesOf } from './both-sides.ts'
 
 const domains = { app: { collections: { things: {} } } } as const
 
-describe.each(pairs)('a cutover from $name', ({ a, b }) => {
+describe.each(placePairs)('a cutover from $name', (pair) => {
   let store: Store<typeof domains>
   let sides: Sides
   beforeEach(async (context) => {
-    const missing = a.missing || b.missing
-    // Reason: places.ts says why this machine has no such server.
-    context.skip(missing !== '', missing)
-    store = await openStore({ a: a.make().url ?? 'memory:', b: b.make().url ?? 'memory:' }, { domains })
-    const [source, target] = ['a', 'b'].map((name) => store.backends.get(name) as Backend) as [
-      Backend,
-      Backend,
-    ]
-    sides = { domain: 'app', source, target, clock: systemClock }
+    store = await bothSides(context, pair).open(domains)
+    sides = sidesOf(store)
   })
-  afterEach(() => store?.close())
 
   it('loses no acknowledged write of 16 callers, there and back and there', async () => {
     const domain = store.domain('app')
@@ -67,7 +58,7 @@ describe.each(pairs)('a cutover from $name', ({ a, b }) => {
     await giveUp(turned(sides))
     expect((await lookFromLead(sides)).stage).toBe('alone')
     console.log(
-      `${a.name} -> ${b.name}: ${acknowledged.length} writes, pauses ${done} ms, worst call ${Math.round(pauses.reduce((a, b) => Math.max(a, b), 0))} ms`,
+      `${pair.name}: ${acknowledged.length} writes, pauses ${done} ms, worst call ${Math.round(pauses.reduce((a, b) => Math.max(a, b), 0))} ms`,
     )
   }, 60_000)
 })

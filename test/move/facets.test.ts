@@ -24,8 +24,9 @@ import { cutover, start } from '../../src/move/cutover.ts'
 import { mirror } from '../../src/move/mirror.ts'
 import { type Sides, turned } from '../../src/move/sides.ts'
 import { compareSides } from '../../src/move/verify.ts'
+import { placePairs } from '../places.ts'
 import { append as appendProof } from '../proof.ts'
-import { type BothSides, bothSides, catchUp, pairs, sidesOf } from './both-sides.ts'
+import { type BothSides, bothSides, catchUp, sidesOf } from './both-sides.ts'
 
 type Placed = { type: 'placed'; data: { i: number } }
 
@@ -50,11 +51,11 @@ const definitions = defineJobs({ count: job<{ n: number }>() })
 /** Milliseconds under traffic before each cutover. */
 const betweenMs = Number(process.env.UNDERPIN_FACETS_MS ?? 250)
 
-describe.each(pairs)('under traffic, from $pair and back and there again', ({ a, b }) => {
+describe.each(placePairs)('under traffic, from $name and back and there again', (pair) => {
   let places: BothSides
   let folder: string
   beforeEach((context) => {
-    places = bothSides(context, a, b)
+    places = bothSides(context, pair)
     folder = mkdtempSync(join(tmpdir(), 'underpin-facets-'))
   })
   afterEach(() => rmSync(folder, { recursive: true, force: true }))
@@ -234,12 +235,12 @@ describe.each(pairs)('under traffic, from $pair and back and there again', ({ a,
     const tried = counts.placed * 4 + counts.increments + counts.once + counts.jobs + tokens.length
     const seconds = (performance.now() - since) / 1000
     console.log(
-      `${a.name} -> ${b.name}: ${JSON.stringify({ ...counts, locks: tokens.length, feed: head })}, pauses ${pauses} ms`,
+      `${pair.name}: ${JSON.stringify({ ...counts, locks: tokens.length, feed: head })}, pauses ${pauses} ms`,
     )
     const promise = 'facets go on at the same position across cutover, rollback, cutover'
     appendProof({
       promise,
-      backend: `${a.name} -> ${b.name}`,
+      backend: pair.name,
       tried,
       failed: 0,
       unknown: 0,

@@ -18,8 +18,9 @@ import { compareSides } from '../../src/move/verify.ts'
 import { Forward } from '../../src/wrapper/forward.ts'
 import { randomOf } from '../crash/random.ts'
 import { fastClock } from '../fast-clock.ts'
-import { placeKinds } from '../places.ts'
+import { placePairs } from '../places.ts'
 import { append } from '../proof.ts'
+import { bothSides, sidesOf } from './both-sides.ts'
 
 const seed = Number(process.env.UNDERPIN_SEED ?? Date.now() % 1_000_000)
 
@@ -35,8 +36,6 @@ const domains = {
   },
 } as const
 type App = Store<typeof domains>
-
-const pairs = placeKinds.flatMap((a) => placeKinds.map((b) => ({ name: `${a.name} to ${b.name}`, a, b })))
 
 /** A mover, and what it said last. */
 function move(
@@ -88,23 +87,15 @@ async function writeSome(store: App, random: () => number, count: number) {
   }
 }
 
-describe.each(pairs)('a mover from $name', ({ a, b }) => {
+describe.each(placePairs)('a mover from $name', (pair) => {
   let store: App
   let sides: Sides
   let moving: Move
   beforeEach(async (context) => {
-    const missing = a.missing || b.missing
-    // Reason: places.ts says why this machine has no such server.
-    context.skip(missing !== '', missing)
-    store = await openStore({ a: a.make().url ?? 'memory:', b: b.make().url ?? 'memory:' }, { domains })
-    const [source, target] = ['a', 'b'].map((name) => store.backends.get(name) as Backend) as [
-      Backend,
-      Backend,
-    ]
-    sides = { domain: 'app', source, target, clock: systemClock }
+    store = await bothSides(context, pair).open(domains)
+    sides = sidesOf(store)
     moving = await store.move('app', { to: 'b' })
   })
-  afterEach(() => store?.close())
 
   it('copies what is there and what comes, in pages that any mover goes on with, and turns with the cutover', async () => {
     const random = randomOf(seed)

@@ -7,9 +7,8 @@ const domains = { app: { collections: { things: {} } } } as const
 describe.each(placeKinds)('a move from memory to $name', ({ make, missing }) => {
   let store: Store<typeof domains>
   let move: Move
-  beforeEach(async (context) => {
-    // Reason: places.ts says why this machine has no such server.
-    context.skip(missing !== '', missing)
+  beforeEach(async ({ skip }) => {
+    skip(missing !== '', missing)
     const place: Place = make()
     store = await openStore({ old: 'memory:', new: place.url ?? 'memory:' }, { domains })
     for (let i = 0; i < 30; i++) await store.domain('app').log.append(`s${i % 3}`, { type: 'T', data: i })

@@ -11,8 +11,8 @@ import {
 } from '../../src/index.ts'
 import { Move as MoveClass } from '../../src/move/move.ts'
 import { Forward } from '../../src/wrapper/forward.ts'
-import type { PlaceKind } from '../places.ts'
-import { append, closeSides, createDomain, moveOf, openSides, pairs, type TwoSides } from './two-sides.ts'
+import { type PlacePair, placePairs } from '../places.ts'
+import { append, closeSides, createDomain, moveOf, openSides, type TwoSides } from './two-sides.ts'
 
 const domains = { app: { collections: { things: {} } }, log: {}, third: {} } as const
 
@@ -31,11 +31,9 @@ let store: Store<typeof domains>
 let move: Move
 
 /** A store on both places, with something in it, for each test. */
-function onBoth(a: PlaceKind, b: PlaceKind): void {
-  beforeEach(async (context) => {
-    const missing = a.missing || b.missing
-    // Reason: places.ts says why this machine has no such server.
-    context.skip(missing !== '', missing)
+function onBoth({ a, b, missing }: PlacePair): void {
+  beforeEach(async ({ skip }) => {
+    skip(missing !== '', missing)
     store = await openStore({ old: a.make().url ?? 'memory:', new: b.make().url ?? 'memory:' }, { domains })
     const app = store.domain('app')
     for (let i = 0; i < 30; i++) await app.log.append(`s${i % 3}`, { type: 'T', data: i })
@@ -52,8 +50,8 @@ async function follow(): Promise<void> {
   await move.verify()
 }
 
-describe.each(pairs)('a move from $name', ({ a, b }) => {
-  onBoth(a, b)
+describe.each(placePairs)('a move from $name', (pair) => {
+  onBoth(pair)
 
   it('is planned without a change on either side', async () => {
     const [before, backends] = [await move.status(), [...store.backends.values()]]
@@ -83,7 +81,7 @@ describe.each(pairs)('a move from $name', ({ a, b }) => {
       expect(report.verified?.differences).toBe(0)
     }
     console.log(
-      `${a.name} -> ${b.name}: pause ${there.pauseMs?.toFixed(1)} ms (predicted ${there.predictedPauseMs?.toFixed(1)}), back ${back.pauseMs?.toFixed(1)} (${back.predictedPauseMs?.toFixed(1)})`,
+      `${pair.name}: pause ${there.pauseMs?.toFixed(1)} ms (predicted ${there.predictedPauseMs?.toFixed(1)}), back ${back.pauseMs?.toFixed(1)} (${back.predictedPauseMs?.toFixed(1)})`,
     )
     await move.cutover()
     expect(await move.complete({ by: 'bob' })).toEqual({ isPoisoned: true, owed: null })
@@ -135,13 +133,12 @@ describe.each(pairs)('a move from $name', ({ a, b }) => {
 })
 
 /** What waits or takes several domains says the same on every pair: one of each kind is enough. */
-const kinds = (a: PlaceKind, b: PlaceKind) =>
-  ['memory memory', 'sqlite postgres', 'postgres sqlite'].includes(`${a.name} ${b.name}`)
+const telling = ['memory to memory', 'sqlite to postgres', 'postgres to sqlite']
 
-describe.each(pairs.filter(({ a, b }) => kinds(a, b)))(
+describe.each(placePairs.filter(({ name }) => telling.includes(name)))(
   'a move from $name that waits, or is one of several',
-  ({ a, b }) => {
-    onBoth(a, b)
+  (pair) => {
+    onBoth(pair)
 
     it('is held until any process says go, while writes go on', async () => {
       await follow()
@@ -258,7 +255,7 @@ class Moody extends Forward {
 }
 
 describe('a move one of whose sides is out of reach', () => {
-  const [pair] = pairs
+  const [pair] = placePairs
   let sides: TwoSides
   let a: Moody
   let b: Moody
@@ -418,7 +415,7 @@ describe('a move one of whose sides is out of reach', () => {
 })
 
 describe('a plan', () => {
-  const [pair] = pairs
+  const [pair] = placePairs
   let sides: TwoSides
   beforeEach(async () => {
     if (pair === undefined) throw new Error('There is no pair')

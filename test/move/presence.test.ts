@@ -12,9 +12,8 @@ describe.each(placeKinds.filter(({ name }) => name !== 'memory'))(
   ({ make, missing }) => {
     const stores: Store<typeof domains>[] = []
     let place: Place
-    beforeEach((context) => {
-      // Reason: places.ts says why this machine has no such server.
-      context.skip(missing !== '', missing)
+    beforeEach(({ skip }) => {
+      skip(missing !== '', missing)
       place = make()
     })
     afterEach(async () => {

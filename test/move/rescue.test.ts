@@ -4,11 +4,12 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import type { Domains, Store } from '../../src/index.ts'
 import { changeRecord, readRecord } from '../../src/move/record.ts'
 import type { Sides } from '../../src/move/sides.ts'
-import { type BothSides, bothSides, catchUp, pairs, sidesOf, step } from './both-sides.ts'
+import { placePairs } from '../places.ts'
+import { type BothSides, bothSides, catchUp, sidesOf, step } from './both-sides.ts'
 
 const domains = { app: {} } as const
 
-describe.each(pairs)('a coordinator that died moving from $pair', ({ a, b }) => {
+describe.each(placePairs)('a coordinator that died moving from $name', (pair) => {
   let places: BothSides
   let store: Store<typeof domains>
   let sides: Sides
@@ -16,7 +17,7 @@ describe.each(pairs)('a coordinator that died moving from $pair', ({ a, b }) => 
     on.domain('app').log.append('s', { type: 'E', data: data as never })
 
   beforeEach(async (context) => {
-    places = bothSides(context, a, b)
+    places = bothSides(context, pair)
     store = await places.open(domains)
     sides = sidesOf(store as Store<Domains>)
     const move = await store.move('app', { from: 'a', to: 'b' })

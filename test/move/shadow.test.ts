@@ -4,7 +4,8 @@ import { type Move, openStore, type ShadowReport } from '../../src/index.ts'
 import type { Document } from '../../src/model/document.ts'
 import type { Event } from '../../src/model/event.ts'
 import { type JsonText, parseJsonText } from '../../src/model/value.ts'
-import { openTwo, pairs, type TwoPlaces } from './two-places.ts'
+import { placePairs } from '../places.ts'
+import { openTwo, type TwoPlaces } from './two-places.ts'
 
 const domains = {
   app: { collections: { things: { fields: { n: 'number' }, indexes: { by_n: { fields: ['n'] } } } } },
@@ -12,12 +13,11 @@ const domains = {
 
 type Counts = Partial<ShadowReport['counts']>
 
-describe.each(pairs)('shadow reads, $name', ({ a, b, missing }) => {
+describe.each(placePairs)('shadow reads, $name', ({ a, b, missing }) => {
   let two: TwoPlaces<typeof domains>
   let move: Move
-  beforeEach(async (context) => {
-    // Reason: places.ts says why this machine has no such server.
-    context.skip(missing !== '', missing)
+  beforeEach(async ({ skip }) => {
+    skip(missing !== '', missing)
     two = await openTwo(a, b, domains)
     const app = two.store.domain('app')
     for (let i = 0; i < 12; i++) {

@@ -2,11 +2,7 @@
 import type { Backend } from '../../src/backend/backend.ts'
 import { type Domains, openBackend, openStore, type Store, type StoreOptions } from '../../src/index.ts'
 import { Forward } from '../../src/wrapper/forward.ts'
-import { type PlaceKind, placeKinds } from '../places.ts'
-
-export const pairs = placeKinds.flatMap((a) =>
-  placeKinds.map((b) => ({ name: `${a.name} to ${b.name}`, a, b, missing: a.missing || b.missing })),
-)
+import type { PlaceKind } from '../places.ts'
 
 /** What a test may do to the answers of a backend, and to its calls before they are made. */
 export interface Faults {

@@ -9,16 +9,12 @@ import { encodeValue } from '../../src/model/value.ts'
 import { Move } from '../../src/move/move.ts'
 import { wrap } from '../../src/wrapper/forward.ts'
 import { retry } from '../../src/wrapper/retry.ts'
-import { type PlaceKind, placeKinds } from '../places.ts'
+import type { PlaceKind } from '../places.ts'
 
 export interface TwoSides {
   readonly a: Backend
   readonly b: Backend
 }
-
-export const pairs = placeKinds.flatMap((a) =>
-  placeKinds.map((b) => ({ name: `${a.name} to ${b.name}`, a, b })),
-)
 
 async function openSide(kind: PlaceKind): Promise<Backend> {
   const { url } = kind.make()
