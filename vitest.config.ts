@@ -1,5 +1,11 @@
 import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
-  test: { include: ['test/**/*.test.ts'], testTimeout: 30_000, globalSetup: ['test/server/setup.ts'] },
+  test: {
+    include: ['test/**/*.test.ts'],
+    testTimeout: 30_000,
+    globalSetup: ['test/server/setup.ts'],
+    // Many files mostly wait for processes and servers: one worker a core, where vitest would keep a core free.
+    maxWorkers: '100%',
+  },
 })

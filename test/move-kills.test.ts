@@ -15,7 +15,7 @@ import { append } from './proof.ts'
 import { type PostgresServer, startPostgres } from './server/postgres.ts'
 
 const seed = Number(process.env.UNDERPIN_SEED ?? Date.now() % 1_000_000)
-const total = Number(process.env.UNDERPIN_MOVE_KILLS ?? 460)
+const total = Number(process.env.UNDERPIN_MOVE_KILLS ?? 500)
 /** Trials at once: most of one is waiting. */
 const lanes = 8
 const timeout = 60_000 + total * 2_000
