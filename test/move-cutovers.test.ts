@@ -20,7 +20,8 @@ const seed = Number(process.env.UNDERPIN_SEED ?? Date.now() % 1_000_000)
 /** 200 for the whole proof. */
 const cutovers = Math.ceil(Number(process.env.UNDERPIN_CUTOVERS ?? 2 * placePairs.length) / placePairs.length)
 const workers = 4
-const who = { seed, paceMs: 10, ttlMs: 5_000, patienceMs: 20_000 }
+/** Nobody dies here: leases outlast every stall of a busy machine. */
+const who = { seed, paceMs: 10, ttlMs: 15_000, patienceMs: 20_000 }
 
 interface Field {
   readonly crew: Crew
