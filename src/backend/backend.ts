@@ -63,8 +63,10 @@ interface Verbs {
    */
   changes(domain: string, after: Position, limit: number): FeedPart
   /**
-   * A follower takes a page of the feed, verbatim; its head becomes `page.next`. `fenced` if it is no follower of this
-   * epoch; `foreign` if a record that nobody applied stands in the way. With `page.repair` it is put right instead.
+   * A follower takes a page of the feed, verbatim; its head becomes `page.next`. Pages that were read one after the other
+   * may be taken as one. Where a page declares a unique index it is taken in parts, and what fails behind the first of
+   * them leaves the head between. `fenced` if it is no follower of this epoch; `foreign` if a record that nobody applied
+   * stands in the way. With `page.repair` it is put right instead.
    * Nothing else changes what it holds: a store's own expiry is never used, because a record that goes by itself
    * would make two sides differ; what is expired is hidden when it is read and deleted by commits.
    */

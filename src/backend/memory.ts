@@ -8,7 +8,7 @@ import { EmbeddedBackend } from './async.ts'
 import type { Supports, SyncBackend } from './backend.ts'
 import { DomainState } from './domain-state.ts'
 import { checkAuthority, checkFollower, inParts, planCommits } from './plan.ts'
-import { planApply } from './plan-apply.ts'
+import { inFeedParts, planApply } from './plan-apply.ts'
 import { planRepair } from './plan-repair.ts'
 
 /** Keeps domains in the memory of this process: for tests, caches, and state that may be lost. */
@@ -86,8 +86,8 @@ class MemoryVerbs implements SyncBackend {
   apply(domain: string, epoch: number, page: FeedPart): void {
     const state = this.#state(domain)
     checkFollower(domain, state.rights, epoch)
-    if (page.repair === undefined) state.install(planApply(state, state, page))
-    else state.repair(planRepair(state, state.head, page))
+    if (page.repair !== undefined) state.repair(planRepair(state, state.head, page))
+    else for (const part of inFeedParts(page)) state.install(planApply(state, state, part))
     this.#moved(domain)
   }
 

@@ -1,15 +1,52 @@
 /** What a page of the feed does to a follower: the same, byte for byte, as it did to the authority. */
 import { UnderpinError } from '../error.ts'
-import { verifyChange } from '../model/change.ts'
+import { type Change, verifyChange } from '../model/change.ts'
 import { plainCollection } from '../model/collection.ts'
 import type { FeedPart } from '../model/page.ts'
+import type { Position } from '../model/position.ts'
 import { isTruncation } from '../model/truncation.ts'
-import { isVerified } from '../model/verified.ts'
-import { type Base, type Plan, uniqueKeysOf } from './plan.ts'
+import { isVerified, noteVerified } from '../model/verified.ts'
+import { type Base, declaredIn, type Plan, uniqueKeysOf } from './plan.ts'
 import { holderKey, Stage, type View } from './stage.ts'
 import { Gaps } from './truncate.ts'
 
-/** Plans a page of the feed for a follower: verbatim, each record's checksum verified, here or where it was read. */
+/**
+ * Parts a page where it declares a unique index, to be applied one after the other: as in a group of commits, what comes
+ * before such a declaration is not held to its indexes yet, and what comes behind it must be judged by indexes that are
+ * there. A declaration is a commit of its own, so each part is a page of the feed.
+ */
+export function inFeedParts(page: FeedPart): readonly FeedPart[] {
+  const { items } = page
+  const cuts = items.flatMap((change, i) => (declaresUnique(change) ? [i, i + 1] : []))
+  if (cuts.length === 0 || items.length === 1) return [page]
+  // Truncations further on in the page say why an earlier part lacks events.
+  const truncations = [...items.filter(isTruncation), ...(page.truncations ?? [])]
+  const parts: FeedPart[] = []
+  let begin = 0
+  for (const end of new Set([...cuts, items.length])) {
+    if (end === begin) continue
+    const some = items.slice(begin, end)
+    const next = end === items.length ? page.next : (some.at(-1)?.position ?? page.next)
+    const after = parts.at(-1)?.next ?? page.after
+    parts.push({
+      ...{ ...page, items: isVerified(items) ? noteVerified(some) : some, next, truncations },
+      ...(after !== undefined && { after }),
+    })
+    begin = end
+  }
+  return parts
+}
+
+function declaresUnique(change: Change): boolean {
+  for (const { indexes } of declaredIn([change]).values())
+    if (Object.values(indexes).some(({ unique }) => unique)) return true
+  return false
+}
+
+/**
+ * Plans a page of the feed, or a part of one (see {@link inFeedParts}), for a follower: verbatim, each record's checksum
+ * verified, here or where it was read.
+ */
 export function planApply(view: View, base: Base, page: FeedPart): Plan {
   if ((page.after ?? base.head) > base.head)
     throw new UnderpinError(
@@ -17,11 +54,9 @@ export function planApply(view: View, base: Base, page: FeedPart): Plan {
       `The page is for a copy that ends at position ${page.after}; this one ends at ${base.head}`,
     )
   const stage = new Stage(view)
-  // A definition that was changed stands in the feed behind documents that were put under the one before.
-  for (const change of page.items) if (change.kind === 'document') stage.declare(change)
   const gaps = new Gaps(view, page)
   const digest = base.digest.copy()
-  const evicted: { collection: string; id: string }[] = []
+  const evicted = new Evicted()
   const isKnown = isVerified(page.items)
   let last = base.head
   for (const change of page.items) {
@@ -51,7 +86,7 @@ export function planApply(view: View, base: Base, page: FeedPart): Plan {
       if (holder !== undefined && held !== undefined) {
         digest.subtract(held.checksum)
         stage.setDocument(collection, holder, null, [])
-        evicted.push({ collection, id: holder })
+        evicted.add(collection, holder, position)
       }
       keys.push(holderKey(collection, index, key))
     }
@@ -62,7 +97,6 @@ export function planApply(view: View, base: Base, page: FeedPart): Plan {
       { position, checksum, expiresAt: isTombstone ? null : change.expiresAt, isTombstone },
       keys,
     )
-    if (!isTombstone) stage.declare(change)
   }
   if (page.next < last)
     throw new UnderpinError(
@@ -71,11 +105,33 @@ export function planApply(view: View, base: Base, page: FeedPart): Plan {
     )
   return {
     outcomes: [],
-    changes: page.items,
-    evicted,
+    changes: evicted.leave(page.items),
+    evicted: evicted.documents,
     removed: gaps.removed,
     head: page.next,
     digest,
     stage,
+  }
+}
+
+/** Documents that gave way to who took their key: older state, whose successor is further on in the feed. */
+class Evicted {
+  readonly documents: { readonly collection: string; readonly id: string }[] = []
+  /** Up to where what the page has of each is older than who took its key. */
+  readonly #until = new Map<string, Position>()
+
+  add(collection: string, id: string, position: Position): void {
+    this.documents.push({ collection, id })
+    this.#until.set(`${collection}\0${id}`, position)
+  }
+
+  /** What is to be written: of parts that were read one after the other, the first may hold who gave way in the second. */
+  leave(items: readonly Change[]): readonly Change[] {
+    if (this.#until.size === 0) return items
+    return items.filter(
+      (change) =>
+        change.kind === 'event' ||
+        change.position > (this.#until.get(`${change.collection}\0${change.id}`) ?? 0),
+    )
   }
 }

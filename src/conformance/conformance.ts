@@ -11,6 +11,7 @@ import { readLaws } from './read-laws.ts'
 import { repairLaws } from './repair-laws.ts'
 import { storeLaws } from './store-laws.ts'
 import { truncationLaws } from './truncation-laws.ts'
+import { uniqueLaws } from './unique-laws.ts'
 
 export type { Law, Subject } from './harness.ts'
 
@@ -19,6 +20,7 @@ export const laws: readonly Law[] = [
   ...commitLaws,
   ...readLaws,
   ...feedLaws,
+  ...uniqueLaws,
   ...repairLaws,
   ...lifetimeLaws,
   ...storeLaws,

@@ -9,7 +9,7 @@ import { Heads } from '../async.ts'
 import type { Backend, CallOptions, Supports } from '../backend.ts'
 import { inTheWay } from '../foreign.ts'
 import { baseOf, checkAuthority, checkFollower, inPartsAsync, type Plan, planCommits } from '../plan.ts'
-import { planApply } from '../plan-apply.ts'
+import { inFeedParts, planApply } from '../plan-apply.ts'
 import { handlerOf, refusalOf } from '../table-handler.ts'
 import {
   type Database,
@@ -169,15 +169,7 @@ export class PostgresBackend implements Backend {
   async apply(domain: string, epoch: number, page: FeedPart, options?: CallOptions): Promise<void> {
     if (page.repair !== undefined)
       return this.#call(options, (database) => this.#writer(domain).repair(database, epoch, page))
-    const make: MakePlan = (fence, view) => {
-      checkFollower(domain, fence, epoch)
-      return planApply(view, baseOf(fence), page)
-    }
-    try {
-      await this.#write(domain, options, make, { isBulk: page.items.length >= bulk })
-    } catch (error) {
-      throw isTaken(error) ? inTheWay(domain, error) : error
-    }
+    for (const part of inFeedParts(page)) await this.#take(domain, epoch, part, options)
   }
 
   read(...[domain, stream, range, options]: Parameters<Backend['read']>) {
@@ -276,6 +268,23 @@ export class PostgresBackend implements Backend {
     how: WriteOptions = {},
   ): Promise<Plan> {
     return this.#call(options, (database) => this.#writer(domain).write(database, make, how))
+  }
+
+  async #take(
+    domain: string,
+    epoch: number,
+    part: FeedPart,
+    options: CallOptions | undefined,
+  ): Promise<void> {
+    const make: MakePlan = (fence, view) => {
+      checkFollower(domain, fence, epoch)
+      return planApply(view, baseOf(fence), part)
+    }
+    try {
+      await this.#write(domain, options, make, { isBulk: part.items.length >= bulk })
+    } catch (error) {
+      throw isTaken(error) ? inTheWay(domain, error) : error
+    }
   }
 
   #writer(domain: string): Writer {

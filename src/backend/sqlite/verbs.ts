@@ -27,7 +27,7 @@ import {
   type Plan,
   planCommits,
 } from '../plan.ts'
-import { planApply } from '../plan-apply.ts'
+import { inFeedParts, planApply } from '../plan-apply.ts'
 import { planRepair } from '../plan-repair.ts'
 import { collectionTable, eventsTable } from '../sql/name.ts'
 import {
@@ -121,7 +121,7 @@ export class SqliteVerbs implements SyncBackend {
 
   apply(domain: string, epoch: number, page: FeedPart): void {
     if (page.repair !== undefined) this.#repair(domain, epoch, page)
-    else this.#take(domain, epoch, page)
+    else for (const part of inFeedParts(page)) this.#take(domain, epoch, part)
   }
 
   #take(domain: string, epoch: number, page: FeedPart): void {
