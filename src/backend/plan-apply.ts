@@ -110,6 +110,7 @@ export function planApply(view: View, base: Base, page: FeedPart): Plan {
     removed: gaps.removed,
     head: page.next,
     digest,
+    isWhole: page.next === page.head,
     stage,
   }
 }

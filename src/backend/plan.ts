@@ -38,6 +38,8 @@ export interface Plan {
   readonly removed: readonly Removed[]
   readonly head: Position
   readonly digest: DigestSum
+  /** A follower then holds what its source does: no older state is in the way of a unique index. */
+  readonly isWhole: boolean
   /** The seqs and documents that the changes leave, for caches. */
   readonly stage: Stage
 }
@@ -67,6 +69,7 @@ export function planCommits(view: View, base: Base, commits: readonly Commit[]):
     removed,
     head: base.head + changes.length,
     digest,
+    isWhole: false,
     stage,
   }
 }

@@ -16,6 +16,8 @@ export class Catalog {
   readonly #tables: Tables
   readonly #domain: string
   #known: Known | undefined
+  /** The version of which it is known that no plain index stands in for a unique one. */
+  uniqueAt: number | undefined
 
   constructor(tables: Tables, domain: string) {
     this.#tables = tables
@@ -45,5 +47,6 @@ export class Catalog {
 
   forget(): void {
     this.#known = undefined
+    this.uniqueAt = undefined
   }
 }

@@ -32,6 +32,7 @@ export interface LockedWrite {
  * in line behind it: rather than hold them up for as long as a session sits idle in a transaction, it is tried again.
  */
 const tableLockMs = 200
+const waitForTables = `SET LOCAL lock_timeout = ${tableLockMs}`
 
 /** Plans on what the domain holds under the lock, and writes the plan with the tables and indexes that it needs. */
 export async function writeUnderLock(query: Query, row: FenceRow, write: LockedWrite): Promise<Plan> {
@@ -44,8 +45,15 @@ export async function writeUnderLock(query: Query, row: FenceRow, write: LockedW
   if (isEmpty(plan, row)) return plan
   await removeEvents(query, tables, domain, plan.removed)
   const left = copy === undefined ? plan.changes : await copyPlan(copy, tables, domain, plan, view)
-  if (await writePlan(last ?? query, tables, domain, row, plan, token, left)) return plan
-  throw new TypeError(`the fence of domain ${domain} moved under its lock`)
+  const mayStandIn = plan.isWhole && !view.isUnique
+  const run = mayStandIn ? query : (last ?? query)
+  if (!(await writePlan(run, tables, domain, row, plan, token, left)))
+    throw new TypeError(`the fence of domain ${domain} moved under its lock`)
+  if (mayStandIn) {
+    await query(waitForTables)
+    await view.makeUnique(query)
+  }
+  return plan
 }
 
 /** A plan that would write nothing. */
@@ -65,7 +73,7 @@ async function makeRoom(
   const isFollower = fence.role !== 'authority'
   const declared = declaredIn(plan.changes)
   const undeclared = undeclaredIn(plan, definitions, declared)
-  if (declared.size + undeclared.size > 0) await query(`SET LOCAL lock_timeout = ${tableLockMs}`)
+  if (declared.size + undeclared.size > 0) await query(waitForTables)
   for (const name of undeclared)
     await alterCollection(query, tables, domain, name, undefined, plainCollection)
   for (const [name, definition] of declared)

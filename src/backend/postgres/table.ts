@@ -2,13 +2,10 @@
 import {
   type CollectionDefinition,
   type FieldType,
-  type FieldValue,
   plainCollection,
   systemCollections,
-  uniqueKey,
 } from '../../model/collection.ts'
 import { checksumOf } from '../../model/digest.ts'
-import { decodeValue, type JsonText } from '../../model/value.ts'
 import { duplicateKey } from '../domain-state.ts'
 import {
   collectionTable,
@@ -18,7 +15,10 @@ import {
   indexName as fullIndexName,
 } from '../sql/name.ts'
 import { type Dialect, indexCondition, toSql } from '../sql/scan.ts'
+import { twinsSql } from '../sql/twins.ts'
+import { texts } from './array.ts'
 import type { Query } from './driver.ts'
+import { isTaken } from './error.ts'
 
 export const postgres: Dialect = {
   is: 'IS NOT DISTINCT FROM',
@@ -111,47 +111,90 @@ export async function alterCollection(
   }
   for (const [index, definition] of Object.entries(to.indexes)) {
     if (from !== undefined && Object.hasOwn(from.indexes, index)) continue
-    const twins =
-      definition.unique && (from !== undefined || isFollower)
-        ? await duplicatesIn(query, table, index, to)
-        : undefined
-    if (twins !== undefined && !isFollower) throw duplicateKey(name, index, twins)
-    await query(createIndex(tables, domain, name, index, definition, twins === undefined))
+    const create = async (isUnique: boolean) => {
+      await query(createIndex(indexName(domain, name, index), table, definition, isUnique))
+    }
+    if (!definition.unique) await create(false)
+    else if (await isFree(query, () => create(true))) continue
+    else if (isFollower) await create(false)
+    else throw duplicateKey(name, index, await twinsIn(query, table, definition))
   }
 }
 
 /** The statement for an index; a unique one in a form of its own, or as a plain one that stands in for it. */
 function createIndex(
-  tables: Tables,
-  domain: string,
-  name: string,
-  index: string,
+  place: string,
+  table: string,
   definition: CollectionDefinition['indexes'][string],
-  isFree: boolean,
+  isUnique: boolean,
 ): string {
   const columns = definition.fields.map((field) => `${fieldColumn(field)} NULLS FIRST`)
-  const kind = definition.unique && isFree ? 'UNIQUE INDEX' : 'INDEX'
   const all = definition.unique ? columns : [...columns, 'id']
-  return `CREATE ${kind} ${indexName(domain, name, index)} ON ${tables.collection(domain, name)} (${all.join(', ')}) WHERE ${indexCondition(postgres, definition)}`
+  return `CREATE ${isUnique ? 'UNIQUE ' : ''}INDEX ${place} ON ${table} (${all.join(', ')}) WHERE ${indexCondition(postgres, definition)}`
 }
 
-/** Makes the unique indexes that plain ones stand in for: a follower that holds everything has no older state. */
+/** Whether a unique index could be made; if not, the transaction goes on without it. */
+async function isFree(query: Query, create: () => Promise<void>): Promise<boolean> {
+  await query('SAVEPOINT underpin_index')
+  try {
+    await create()
+  } catch (error) {
+    if (!isTaken(error)) throw error
+    await query('ROLLBACK TO SAVEPOINT underpin_index')
+    return false
+  }
+  await query('RELEASE SAVEPOINT underpin_index')
+  return true
+}
+
+async function twinsIn(
+  query: Query,
+  table: string,
+  definition: CollectionDefinition['indexes'][string],
+): Promise<readonly string[]> {
+  const [found = []] = await query(twinsSql(postgres, table, definition))
+  return found.map(String)
+}
+
+/**
+ * Makes the unique indexes that plain ones stand in for, on a follower that holds no older state. One that finds two
+ * documents of one key all the same, of a copy that is damaged, stays plain. Readers wait for the change of names only.
+ */
 export async function makeUnique(
   query: Query,
   tables: Tables,
   domain: string,
   definitions: ReadonlyMap<string, CollectionDefinition>,
 ): Promise<void> {
-  const isPlain = 'SELECT 1 FROM pg_catalog.pg_index WHERE indexrelid = to_regclass($1) AND NOT indisunique'
-  for (const [name, definition] of definitions)
-    for (const [index, wanted] of Object.entries(definition.indexes)) {
-      const place = `${tables.schema}.${indexName(domain, name, index)}`
-      if (!wanted.unique || (await query(isPlain, [place])).length === 0) continue
-      if ((await duplicatesIn(query, tables.collection(domain, name), index, definition)) !== undefined)
-        continue
-      await query(`DROP INDEX ${place}`)
-      await query(createIndex(tables, domain, name, index, wanted, true))
+  const wanted = [...definitions].flatMap(([name, { indexes }]) =>
+    Object.entries(indexes).flatMap(([index, definition]) =>
+      definition.unique ? [{ name, place: indexName(domain, name, index), definition }] : [],
+    ),
+  )
+  const plain = new Set(await plainIndexes(query, tables, wanted))
+  for (const { name, place, definition } of wanted.filter(({ place }) => plain.has(place))) {
+    const [table, made] = [tables.collection(domain, name), indexName(domain, name, '_unique')]
+    const create = async () => {
+      await query(createIndex(made, table, definition, true))
+      await query(`DROP INDEX ${tables.schema}.${place}`)
+      await query(`ALTER INDEX ${tables.schema}.${made} RENAME TO ${place}`)
     }
+    await isFree(query, create)
+  }
+}
+
+/** Those of the indexes that are not unique. */
+async function plainIndexes(
+  query: Query,
+  tables: Tables,
+  indexes: readonly { readonly place: string }[],
+): Promise<readonly string[]> {
+  if (indexes.length === 0) return []
+  const rows = await query(
+    'SELECT c.relname FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid WHERE NOT i.indisunique AND c.relnamespace = to_regnamespace($1)::oid AND c.relname = ANY ($2::text[])',
+    [tables.schema, texts(indexes.map(({ place }) => place.slice(1, -1)))],
+  )
+  return rows.map(([name]) => `"${name}"`)
 }
 
 /** Names are cut at 63 bytes; a long one gets a hash instead of its end, so that two never become one. */
@@ -197,24 +240,4 @@ function fieldExpression(field: string, type: FieldType): string {
     boolean: `CASE ${value} WHEN 'true' THEN 1 ELSE 0 END`,
   }[type]
   return `CASE WHEN ${isType} THEN ${result} END`
-}
-
-/** Two documents with one key, where there are such, before the index is made. */
-async function duplicatesIn(
-  query: Query,
-  table: string,
-  name: string,
-  definition: CollectionDefinition,
-): Promise<readonly string[] | undefined> {
-  const index = definition.indexes[name]
-  if (index === undefined) return undefined
-  const holders = new Map<string, string>()
-  for (const [id, data] of await query(`SELECT id, data FROM ${table} WHERE data IS NOT NULL`)) {
-    const key: FieldValue[] | undefined = uniqueKey(definition, index, decodeValue(data as JsonText))
-    if (key === undefined) continue
-    const holder = holders.get(JSON.stringify(key))
-    if (holder !== undefined) return [holder, String(id)]
-    holders.set(JSON.stringify(key), String(id))
-  }
-  return undefined
 }

@@ -1,11 +1,10 @@
 /** Compare-and-set of a domain's fence: the only way in which a role or an epoch changes. */
 import { UnderpinError } from '../../error.ts'
 import { type Fence, sameFence, vacantFence } from '../../model/fence.ts'
-import { Catalog } from './catalog.ts'
 import type { Database, Query } from './driver.ts'
 import { isRefusal } from './error.ts'
 import { lockFence, toFenceRow } from './fence-row.ts'
-import { createDomain, dropDomain, makeUnique, type Tables } from './table.ts'
+import { createDomain, dropDomain, type Tables } from './table.ts'
 
 /** False if the fence is not `from`. When the session died, looks which of the two it left. */
 export async function transit(
@@ -44,8 +43,6 @@ async function setFence(
     await dropDomain(query, tables, domain)
     await createDomain(query, tables, domain)
   }
-  if (found.role === 'follower' && to.role === 'authority')
-    await makeUnique(query, tables, domain, await new Catalog(tables, domain).load(query))
   const { head, digest } = isNewCopy ? vacantFence : found
   await query(
     `INSERT INTO ${tables.fences} AS f (domain, role, epoch, head, digest, incarnation, successor) VALUES ($1, $2, $3, $4, $5, $6, $7)

@@ -15,7 +15,7 @@ import type { Catalog, Definitions } from './catalog.ts'
 import type { Query, Row } from './driver.ts'
 import type { FenceRow } from './fence-row.ts'
 import { addDocument, fetchHeads, headStatements, type Needs, noNeeds } from './heads.ts'
-import { postgres, type Tables } from './table.ts'
+import { makeUnique, postgres, type Tables } from './table.ts'
 import { sumBelow } from './truncate.ts'
 
 interface HolderKey {
@@ -140,6 +140,17 @@ export class PostgresView implements View {
   /** All collections of the domain. */
   definitions(query: Query): Promise<Definitions> {
     return this.#catalog.load(query, this.#version)
+  }
+
+  /** Whether it is known that no plain index stands in for a unique one. */
+  get isUnique(): boolean {
+    return this.#catalog.uniqueAt === this.#version
+  }
+
+  /** While it follows: behind the decision of a cutover nobody has authority, and nothing may take as long as there are records. */
+  async makeUnique(query: Query): Promise<void> {
+    await makeUnique(query, this.#tables, this.#domain, await this.definitions(query))
+    this.#catalog.uniqueAt = this.#version
   }
 
   get #isMissingSomething(): boolean {

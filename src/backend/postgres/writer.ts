@@ -137,6 +137,7 @@ export class Writer {
       })
     if (plan === undefined) return 'overtaken'
     if (needsTransaction(plan, await this.catalog.load(query, known.catalog))) return 'not this way'
+    if (plan.isWhole && !this.#view.isUnique) return 'not this way'
     const token = newToken()
     const isWritten = isEmpty(plan, known)
       ? isSameRight(await readFence(query, this.#tables, this.#domain), known)

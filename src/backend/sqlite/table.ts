@@ -1,11 +1,16 @@
 /** The tables of a domain: made when it is created, and when a collection is declared. */
-import type { CollectionDefinition, FieldType, FieldValue } from '../../model/collection.ts'
-import { plainCollection, systemCollections, uniqueKey } from '../../model/collection.ts'
-import { decodeValue, type JsonText } from '../../model/value.ts'
+import {
+  type CollectionDefinition,
+  type FieldType,
+  plainCollection,
+  systemCollections,
+} from '../../model/collection.ts'
 import { duplicateKey } from '../domain-state.ts'
 import { collectionTable, domainPrefix, eventsTable, fieldColumn, indexName } from '../sql/name.ts'
 import { type Dialect, indexCondition, toSql } from '../sql/scan.ts'
+import { twinsSql } from '../sql/twins.ts'
 import type { Connection } from './driver.ts'
+import { isTaken } from './error.ts'
 
 export const sqlite: Dialect = {
   is: 'IS',
@@ -69,37 +74,55 @@ export function alterCollection(
   }
   for (const [index, definition] of Object.entries(to.indexes)) {
     if (from !== undefined && Object.hasOwn(from.indexes, index)) continue
-    const twins =
-      definition.unique && (from !== undefined || isFollower)
-        ? duplicatesIn(connection, table, index, to)
-        : undefined
-    if (twins !== undefined && !isFollower) throw duplicateKey(name, index, twins)
-    createIndex(connection, domain, name, index, definition, definition.unique && twins === undefined)
+    const create = (isUnique: boolean) => createIndex(connection, domain, name, index, definition, isUnique)
+    if (!definition.unique) create(false)
+    else if (isFree(() => create(true))) continue
+    else if (isFollower) create(false)
+    else throw duplicateKey(name, index, twinsIn(connection, table, definition))
   }
 }
 
-/** Makes the unique indexes that plain ones stand in for: a follower that holds everything has no older state. */
+/**
+ * Makes the unique indexes that plain ones stand in for, on a follower that holds no older state. One that finds two
+ * documents of one key all the same, of a copy that is damaged, stays plain.
+ */
 export function makeUnique(
   connection: Connection,
   domain: string,
   definitions: ReadonlyMap<string, CollectionDefinition>,
 ): void {
-  for (const [name, definition] of definitions) {
-    const table = collectionTable(domain, name)
-    const sql = `SELECT name FROM pragma_index_list('${table.slice(1, -1)}') WHERE "unique" = 0`
-    const plain = new Set(
-      connection
-        .prepare(sql)
-        .rows()
-        .map(([found]) => `"${found}"`),
-    )
+  const isPlain = connection.prepare(
+    `SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = ? AND sql LIKE 'CREATE INDEX %'`,
+  )
+  for (const [name, definition] of definitions)
     for (const [index, wanted] of Object.entries(definition.indexes)) {
-      if (!wanted.unique || !plain.has(indexName(domain, name, index))) continue
-      if (duplicatesIn(connection, table, index, definition) !== undefined) continue
-      connection.exec(`DROP INDEX ${indexName(domain, name, index)}`)
-      createIndex(connection, domain, name, index, wanted, true)
+      const place = indexName(domain, name, index)
+      if (!wanted.unique || isPlain.row(place.slice(1, -1)) === undefined) continue
+      connection.exec('SAVEPOINT plain')
+      connection.exec(`DROP INDEX ${place}`)
+      if (!isFree(() => createIndex(connection, domain, name, index, wanted, true)))
+        connection.exec('ROLLBACK TO plain')
+      connection.exec('RELEASE plain')
     }
+}
+
+/** Whether a unique index could be made. SQLite undoes a statement that fails, and no more. */
+function isFree(create: () => void): boolean {
+  try {
+    create()
+    return true
+  } catch (error) {
+    if (isTaken(error)) return false
+    throw error
   }
+}
+
+function twinsIn(
+  connection: Connection,
+  table: string,
+  definition: CollectionDefinition['indexes'][string],
+): readonly string[] {
+  return (connection.prepare(twinsSql(sqlite, table, definition)).row() ?? []).map(String)
 }
 
 function createIndex(
@@ -152,26 +175,4 @@ function fieldExpression(field: string, type: FieldType): string {
     .map((part) => `"${part}"`)
     .join('.')}'`
   return `CASE WHEN json_type(data, ${path}) IN ${jsonTypes[type]} THEN json_extract(data, ${path}) END`
-}
-
-/** Two documents with one key, where there are such, before the index is made. */
-function duplicatesIn(
-  connection: Connection,
-  table: string,
-  name: string,
-  definition: CollectionDefinition,
-): readonly string[] | undefined {
-  const index = definition.indexes[name]
-  if (index === undefined) return undefined
-  const holders = new Map<string, string>()
-  for (const [id, data] of connection
-    .prepare(`SELECT id, data FROM ${table} WHERE data IS NOT NULL`)
-    .rows()) {
-    const key: FieldValue[] | undefined = uniqueKey(definition, index, decodeValue(data as JsonText))
-    if (key === undefined) continue
-    const holder = holders.get(JSON.stringify(key))
-    if (holder !== undefined) return [holder, String(id)]
-    holders.set(JSON.stringify(key), String(id))
-  }
-  return undefined
 }

@@ -50,7 +50,7 @@ import { runHandler } from './handler.ts'
 import { RecordCache } from './record-cache.ts'
 import { writeRepair } from './repair.ts'
 import { hasUnique, insertRows, joinedColumns } from './rows.ts'
-import { alterCollection, createDomain, dropDomain, makeUnique, sqlite } from './table.ts'
+import { alterCollection, createDomain, dropDomain, sqlite } from './table.ts'
 import { truncationsOf } from './truncate.ts'
 import { SqliteView } from './view.ts'
 
@@ -223,8 +223,6 @@ export class SqliteVerbs implements SyncBackend {
         dropDomain(this.#open(), domain)
         createDomain(this.#open(), domain)
       }
-      if (found.role === 'follower' && to.role === 'authority')
-        makeUnique(this.#open(), domain, this.#view(domain, found).definitions())
       const { head, digest } = isNewCopy ? vacantFence : found
       this.#run(
         `INSERT OR REPLACE INTO underpin_fences (domain, ${fenceColumns}) VALUES (?, ?, ?, ?, ?, ?, ?)`,
@@ -258,6 +256,7 @@ export class SqliteVerbs implements SyncBackend {
         if (fence.role !== 'authority') this.#prepare(domain, view, result)
         this.#alter(domain, view, result, fence)
         this.#store(domain, result)
+        if (result.isWhole) view.makeUnique(this.#open())
         if (result.head !== fence.head)
           this.#run(
             'UPDATE underpin_fences SET head = ?, digest = ? WHERE domain = ?',

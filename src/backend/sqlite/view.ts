@@ -7,7 +7,8 @@ import { collectionTable, eventsTable, fieldColumn } from '../sql/name.ts'
 import { toDefinitions } from '../sql/record.ts'
 import { indexCondition, type SqlValue } from '../sql/scan.ts'
 import type { Held, View } from '../stage.ts'
-import { sqlite } from './table.ts'
+import type { Connection } from './driver.ts'
+import { makeUnique, sqlite } from './table.ts'
 import { sumBelow } from './truncate.ts'
 
 /** Runs a statement that is prepared once. */
@@ -22,6 +23,8 @@ export class SqliteView implements View {
   #copy = ''
   #version: number | undefined
   #definitions: ReadonlyMap<string, CollectionDefinition> | undefined
+  /** It is known that no plain index stands in for a unique one. */
+  #isUnique = false
   readonly #seqSql: string
 
   constructor(domain: string, rows: Rows) {
@@ -40,7 +43,7 @@ export class SqliteView implements View {
     if (copy !== this.#copy) this.cache.clear()
     this.#copy = copy
     this.cache.moveTo(head)
-    this.#definitions = undefined
+    this.#forgetDefinitions()
   }
 
   /** Forgets everything if the file was written to by others since; undefined if that cannot be told. */
@@ -51,7 +54,7 @@ export class SqliteView implements View {
 
   clear(): void {
     this.cache.clear()
-    this.#definitions = undefined
+    this.#forgetDefinitions()
   }
 
   seq(stream: string): number {
@@ -98,6 +101,12 @@ export class SqliteView implements View {
     return this.#definitions
   }
 
+  /** While it follows: behind the decision of a cutover nobody has authority, and nothing may take as long as there are records. */
+  makeUnique(connection: Connection): void {
+    if (!this.#isUnique) makeUnique(connection, this.#domain, this.definitions())
+    this.#isUnique = true
+  }
+
   /** Whether a collection is known to be declared, without asking the database. */
   knows(collection: string): boolean {
     return this.#definitions?.has(collection) ?? false
@@ -119,6 +128,11 @@ export class SqliteView implements View {
     if (this.definition(collection) !== undefined) return true
     const name = collectionTable(this.#domain, collection).slice(1, -1)
     return this.#rows("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", name).length > 0
+  }
+
+  #forgetDefinitions(): void {
+    this.#definitions = undefined
+    this.#isUnique = false
   }
 
   #heldSql(collection: string): string {
