@@ -15,7 +15,7 @@ import {
   noteMover,
   readRecord,
 } from './record.ts'
-import { amendReport, type CutoverReport, readReports } from './report.ts'
+import { amendReport, type CutoverReport, readReports, reportUnnoted } from './report.ts'
 import { defaultSettings } from './settings.ts'
 import type { Sides } from './sides.ts'
 import { type FullSight, requireBoth, type Sight, see, seeBoth } from './sight.ts'
@@ -103,7 +103,15 @@ async function carryOut(
     await amendReport(led, epoch, { pauseMs, drained })
     return true
   })
-  return reportOf(moving, epoch)
+  return (
+    (await findReport(moving, epoch)) ??
+    reportUnnoted(done, namesOf(moving, sides), attempt, sides.clock.now())
+  )
+}
+
+/** Of the sides of a cutover, in the order in which it goes. */
+function namesOf({ from, to, sides: { source } }: Moving, sides: Sides): { from: string; to: string } {
+  return sides.source === source ? { from, to } : { from: to, to: from }
 }
 
 /** Whether another operator was faster, so that this one failed: what was asked for is done all the same. */
@@ -113,11 +121,15 @@ async function wasDoneMeanwhile(moving: Moving, goal: 'to' | 'from', error: unkn
   return sight.stage === 'mirroring' && isAt(sight, goal)
 }
 
-/** The report of an epoch; without one, the last. */
-async function reportOf(moving: Moving, epoch: number | undefined): Promise<CutoverReport> {
+async function findReport(moving: Moving, epoch: number | undefined): Promise<CutoverReport | undefined> {
   const { sides } = await seeBoth(moving.sides)
   const reports = await readReports(sides)
-  const report = epoch === undefined ? reports.at(-1) : reports.find((found) => found.epoch === epoch)
+  return epoch === undefined ? reports.at(-1) : reports.find((found) => found.epoch === epoch)
+}
+
+/** The report of an epoch; without one, the last. */
+async function reportOf(moving: Moving, epoch: number | undefined): Promise<CutoverReport> {
+  const report = await findReport(moving, epoch)
   if (report !== undefined) return report
   throw refusal(
     moving,

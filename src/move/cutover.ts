@@ -3,7 +3,9 @@
  * the fences stand, so a coordinator that dies is replaced by the next one to call this. While nothing is decided the
  * source can be opened again; from the decision on the only way is forwards.
  */
-import { UnderpinError } from '../error.ts'
+import { sleep } from '../clock.ts'
+import { isUnderpinError, UnderpinError } from '../error.ts'
+import type { Digest } from '../model/digest.ts'
 import { type Fence, vacantFence } from '../model/fence.ts'
 import type { Position } from '../model/position.ts'
 import { isAway, untilDone, within } from './again.ts'
@@ -65,6 +67,8 @@ export interface Cutover {
   readonly epoch: number
   /** The last position of the old side. */
   readonly head: Position
+  /** Of both sides there. */
+  readonly digest: Digest
   /** Milliseconds from before the seal until the target was open. */
   readonly pauseMs: number
   /** Records that were copied behind the seal. */
@@ -92,9 +96,9 @@ export async function cutover(
     // Somebody else went on with it, and decided.
     decided = { view: await look(sides), drained: 0 }
   }
-  const { epoch, head } = decided.view.source
+  const { epoch, head, digest } = decided.view.source
   const pauseMs = await goForwards(sides, decided.view, since)
-  return { epoch, head, drained: decided.drained, pauseMs }
+  return { epoch, head, digest, drained: decided.drained, pauseMs }
 }
 
 /** Both sides as they were seen at the decision. */
@@ -286,8 +290,8 @@ function openDecided(sides: Sides, seen: View): Promise<true> {
 
 /**
  * Goes on from wherever a cutover, of either direction, was broken off behind its decision: opens, notes its report,
- * turns, or reclaims. The old side follows only when the report is there: until then it stands at the head that it
- * handed off.
+ * turns, or reclaims. The old side follows only when the report is there, or cannot be made: until then it stands at the
+ * head that it handed off.
  */
 export function settle(sides: Sides): Promise<true> {
   const { clock } = sides
@@ -296,11 +300,32 @@ export function settle(sides: Sides): Promise<true> {
     if (stage === 'decided') await take(led, open(view))
     else if (stage === 'stranded') await take(led, reclaim(view))
     else if (stage === 'turning') {
-      await noteCutover(led, view)
+      await noteIfPossible(led, view)
       await take(turned(led), turn(turnedView(view)))
     } else return true
     return undefined
   })
+}
+
+/** Tries of a note before the old side follows without it. */
+const noteTries = 4
+
+/**
+ * A note only tells, the fences decide: one that cannot be read or written is left out, and `status` says so. Where the
+ * new side does not answer at all, whoever comes next has to find it first, and may note it then.
+ */
+async function noteIfPossible(led: Sides, view: View): Promise<void> {
+  const { clock, domain, source } = led
+  for (let failures = 1; ; failures++) {
+    try {
+      return await noteCutover(led, view)
+    } catch (error) {
+      if (!isUnderpinError(error) || isUnderpinError(error, 'fenced')) throw error
+      await source.fence(domain)
+      if (!isAway(error) || failures === noteTries) return
+      await sleep(clock, 10 * 2 ** failures)
+    }
+  }
 }
 
 /**

@@ -21,6 +21,7 @@ export interface Known {
   readonly source: Fence | undefined
   readonly target: Fence | undefined
   readonly record: MoveRecord | undefined
+  readonly unnoted: string | null
   readonly gates: readonly Gate[]
 }
 
@@ -125,7 +126,7 @@ function explainAlone(known: Known, source: Fence, target: Fence): Explained {
 }
 
 function explainMirroring(known: Known): Explained {
-  const { lead, other, isTurned, record, source, target, gates } = known
+  const { lead, other, isTurned, record, unnoted, source, target, gates } = known
   const behind = Math.max(0, (source?.head ?? 0) - (target?.head ?? 0))
   const before = isTurned ? `The domain is cut over: ${lead}` : lead
   const inTheWay = gatesInTheWay(gates)
@@ -147,9 +148,9 @@ function explainMirroring(known: Known): Explained {
     record?.gap == null
       ? ''
       : ` It stands still before position ${record.gap.position}: ${record.gap.message}.`
-  const noRecord = record === undefined ? ' The start was broken off before it was noted.' : ''
+  const missing = unnoted === null ? '' : ` ${unnoted}`
   return {
-    explanation: `${before} accepts commits, ${other} follows ${behind} positions behind.${gap}${last}${noRecord} ${
+    explanation: `${before} accepts commits, ${other} follows ${behind} positions behind.${gap}${last}${missing} ${
       inTheWay.length === 0
         ? 'No gate is in the way of a cutover.'
         : `In the way of a cutover: ${inTheWay.map(({ name }) => name).join(', ')}.`

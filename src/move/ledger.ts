@@ -7,7 +7,7 @@
  * - `report-<epoch>`: a cutover, by the epoch that it opened; `callers-<epoch>-<process>`: how long callers waited for it.
  */
 import type { Backend, CallOptions } from '../backend/backend.ts'
-import { UnderpinError } from '../error.ts'
+import { isUnderpinError, UnderpinError } from '../error.ts'
 import { definitionsCollection, movesCollection, plainCollection } from '../model/collection.ts'
 import type { Commit } from '../model/commit.ts'
 import type { Document } from '../model/document.ts'
@@ -20,7 +20,8 @@ import type { Sides } from './sides.ts'
 type Lead = Pick<Sides, 'domain' | 'source' | 'clock'>
 
 export interface Entry<T> {
-  readonly value: T
+  /** Undefined of one that is damaged: it says nothing, and can be written over. */
+  readonly value: T | undefined
   readonly revision: Position
 }
 
@@ -31,9 +32,17 @@ export async function readEntry<T>(
   options?: CallOptions,
 ): Promise<Entry<T> | undefined> {
   if (!(await isDeclared(source, domain, options))) return undefined
-  const [found] = (await source.get(domain, [{ collection: movesCollection, id }], options)).documents
+  const key = { collection: movesCollection, id }
+  const read = () => source.get(domain, [key], options).then(({ documents }) => documents[0])
+  const found = await read().catch(damagedEntry)
+  if (found?.kind === 'damaged') return { value: undefined, revision: found.position }
   if (found?.kind !== 'document') return undefined
   return { value: decodeValue(found.data) as T, revision: found.position }
+}
+
+function damagedEntry(error: unknown): { readonly kind: 'damaged'; readonly position: Position } {
+  if (!isUnderpinError(error, 'damaged') || typeof error.details.position !== 'number') throw error
+  return { kind: 'damaged', position: error.details.position }
 }
 
 /** All entries whose ids begin with a prefix, in the order of their ids. */

@@ -170,7 +170,7 @@ export async function endRecord(
 ): Promise<void> {
   for (let left = tries; ; left--) {
     const found = await readEntry<MoveRecord>(sides, currentId)
-    if (found === undefined || !isEnded(found.value)) return
+    if (found?.value === undefined || !isEnded(found.value)) return
     const gone = { id: currentId, value: null, expect: found.revision }
     try {
       if (await writeEntries(sides, [...asideOf({ ...found.value, ended }), gone])) return

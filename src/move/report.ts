@@ -2,11 +2,12 @@
 import type { CallOptions } from '../backend/backend.ts'
 import { isUnderpinError } from '../error.ts'
 import type { Position } from '../model/position.ts'
+import type { Cutover } from './cutover.ts'
 import type { Gate } from './gates.ts'
 import { addHistograms, type Histogram, percentileOf } from './histogram.ts'
 import { readEntries, readEntry, writeEntries } from './ledger.ts'
 import type { View } from './protocol.ts'
-import { type MoveRecord, readRecord, type VerifyNote } from './record.ts'
+import { type CutoverAttempt, type MoveRecord, readRecord, type VerifyNote } from './record.ts'
 import type { Sides } from './sides.ts'
 
 /** The waits of one process's callers for one cutover: the document `callers-<epoch>-<process>` of `$moves`. */
@@ -87,6 +88,30 @@ function reportOf(
   }
 }
 
+/** What the coordinator of a cutover can tell that could not be noted. */
+export function reportUnnoted(
+  { epoch, head, digest, pauseMs, drained }: Cutover,
+  between: { readonly from: string; readonly to: string },
+  attempt: CutoverAttempt | undefined,
+  now: number,
+): CutoverReport {
+  return {
+    ...{ epoch, at: now, ...between, by: attempt?.by ?? null },
+    ...{ isForced: attempt?.isForced ?? false, gates: attempt?.gates ?? [] },
+    ...{ head, digest, pauseMs, drained, predictedPauseMs: attempt?.predictedPauseMs ?? null },
+    ...{ callers: null, verified: null, gaps: 0, repaired: 0 },
+  }
+}
+
+/** Whether a cutover was noted, by the epoch that it opened. */
+export async function isReported(
+  sides: Pick<Sides, 'domain' | 'source'>,
+  epoch: number,
+  options?: CallOptions,
+): Promise<boolean> {
+  return (await readEntry<StoredReport>(sides, idOf(epoch), options)) !== undefined
+}
+
 /** Adds what only the coordinator knows. */
 export async function amendReport(
   led: Sides,
@@ -95,7 +120,7 @@ export async function amendReport(
 ): Promise<void> {
   for (;;) {
     const found = await readEntry<StoredReport>(led, idOf(epoch))
-    if (found === undefined || found.value.pauseMs !== null) return
+    if (found?.value === undefined || found.value.pauseMs !== null) return
     try {
       const value = { ...found.value, ...known }
       if (await writeEntries(led, [{ id: idOf(epoch), value, expect: found.revision }])) return

@@ -1,4 +1,5 @@
 /** Where a move stands, as an operator sees it. */
+import type { CallOptions } from '../backend/backend.ts'
 import type { Fence } from '../model/fence.ts'
 import type { Position } from '../model/position.ts'
 import { isAway } from './again.ts'
@@ -8,6 +9,7 @@ import { explain } from './explain.ts'
 import { type Gate, gatesOf, type Reported } from './gates.ts'
 import { presentProcesses, processesWithout } from './presence.ts'
 import { isRecordOf, type MoveRecord, type MoverNote, readMover, readRecord } from './record.ts'
+import { isReported } from './report.ts'
 import { defaultSettings } from './settings.ts'
 import type { Sides, Stage } from './sides.ts'
 import { type Sight, see, timedLooks } from './sight.ts'
@@ -64,6 +66,8 @@ export interface MoveStatus {
   /** The sides that do not answer, and what they failed with. */
   readonly unreachable: readonly { readonly backend: string; readonly message: string }[]
   readonly record: MoveRecord | undefined
+  /** What should be noted and is not, or cannot be read, in words; null if nothing is missing. It decides nothing. */
+  readonly unnoted: string | null
   /** What movers reported last. */
   readonly mover: MoverNote | undefined
   /** Processes whose commits were to wait for the copy (`mirror: 'await'`), and do not, because it does not keep up. */
@@ -126,6 +130,7 @@ export function isNamedBy(
 /** What processes noted of the move, and of themselves. */
 interface Noted {
   readonly record: MoveRecord | undefined
+  readonly unnoted: string | null
   readonly mover: MoverNote | undefined
   readonly processes: readonly Reported[]
   readonly degraded: readonly DegradedProcess[]
@@ -135,18 +140,25 @@ interface Noted {
 async function readNoted(moving: Moving, sight: Sight, signal: AbortSignal | undefined): Promise<Noted> {
   const { sides, source, target } = sight
   const options = signal && { signal }
-  const none = { record: undefined, mover: undefined, processes: [], degraded: [] }
+  const none = { record: undefined, unnoted: null, mover: undefined, processes: [], degraded: [] }
   const fence = source ?? target
   if (fence === undefined || fence.role === 'vacant') return none
   const { domain, clock } = sides
   const from = { domain, clock, source: source === undefined ? sides.target : sides.source }
   try {
     const record = await readRecord(from, options)
+    if (record === undefined && source?.successor != null)
+      return {
+        ...none,
+        unnoted:
+          'Its record is missing: the start was broken off before it was noted, or the record is damaged.',
+      }
     if (record === undefined || !isRecordOfMove(moving, record, source, target)) return none
+    const unnoted = await unreported(moving, sight, record, options)
     const present = await presentProcesses(from, options)
     const without = target === undefined ? [] : processesWithout(present, target.incarnation)
     return {
-      ...{ record, mover: await readMover(from, options) },
+      ...{ record, unnoted, mover: await readMover(from, options) },
       processes: present.map((process) => ({ name: process.name, canFollow: !without.includes(process) })),
       degraded: await readDegraded(from, record.incarnations, options),
     }
@@ -157,10 +169,23 @@ async function readNoted(moving: Moving, sight: Sight, signal: AbortSignal | und
   }
 }
 
+/** The cutover that made this side the authority, if it was not reported. */
+async function unreported(
+  { from, to }: Moving,
+  { sides, isTurned, stage, source }: Sight,
+  { attempt }: MoveRecord,
+  options: CallOptions | undefined,
+): Promise<string | null> {
+  if (stage !== 'mirroring' || source === undefined || attempt === null) return null
+  if (attempt.givenUp !== null || attempt.to !== (isTurned ? to : from)) return null
+  if (await isReported(sides, source.epoch, options)) return null
+  return `The report of the cutover to ${attempt.to} is missing: it could not be noted.`
+}
+
 function statusOf(
   { domain, from, to, sides: { clock } }: Moving,
   sight: Sight,
-  { record, mover, processes, degraded }: Noted,
+  { record, unnoted, mover, processes, degraded }: Noted,
 ): MoveStatus {
   const { isTurned, source, target, stage, latency } = sight
   const [lead, other] = isTurned ? [to, from] : [from, to]
@@ -183,10 +208,10 @@ function statusOf(
     },
     (record?.settings ?? defaultSettings).gates,
   )
-  const known = { domain, lead, other, phase, isTurned, source, target, record, gates }
+  const known = { domain, lead, other, phase, isTurned, source, target, record, unnoted, gates }
   return {
     ...{ domain, from, to, phase, authority: authorityOf(sight, lead, other) },
-    ...{ position, head, record, mover, degraded, latency, gates },
+    ...{ position, head, record, unnoted, mover, degraded, latency, gates },
     fences: { ...(source && { [lead]: source }), ...(target && { [other]: target }) },
     unreachable: sight.unreachable.map(({ side, message }) => ({
       backend: side === 'source' ? lead : other,

@@ -1,0 +1,94 @@
+/** A cutover whose report cannot be noted is a cutover all the same. */
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { Backend } from '../../src/backend/backend.ts'
+import { memory } from '../../src/backend/memory.ts'
+import { systemClock } from '../../src/clock.ts'
+import { UnderpinError } from '../../src/error.ts'
+import type { Write } from '../../src/model/change.ts'
+import { Move } from '../../src/move/move.ts'
+import { Forward } from '../../src/wrapper/forward.ts'
+import { append, createDomain, eventsOf } from './two-sides.ts'
+
+/** What is wrong with the notes on the new side, once it has authority. */
+interface Fault {
+  readonly name: string
+  commit?(): ReturnType<Backend['commit']>
+  get?(revision: number): never
+}
+
+const faults: readonly Fault[] = [
+  {
+    name: 'cannot be written for now',
+    commit: () => Promise.reject(new UnderpinError('unavailable', 'The disk is full')),
+  },
+  {
+    name: 'is refused for good',
+    commit: async () => [{ kind: 'refused', error: new UnderpinError('too-large', 'It is too large') }],
+  },
+  {
+    name: 'stands on a record that is damaged',
+    get(position) {
+      throw new UnderpinError('damaged', 'The record current is damaged', { details: { position } })
+    },
+  },
+]
+
+const isNote = (write: Write) => write.kind === 'put' && write.id.startsWith('report-')
+
+/** A side that has its fault while it is told so. */
+class Noteless extends Forward {
+  readonly #fault: Fault
+  isFaulty = true
+
+  constructor(fault: Fault) {
+    super(memory())
+    this.#fault = fault
+  }
+
+  override async commit(...call: Parameters<Backend['commit']>): ReturnType<Backend['commit']> {
+    const isFault = this.isFaulty && call[2].some(({ writes }) => writes.some(isNote))
+    return (isFault ? this.#fault.commit?.() : undefined) ?? this.inner.commit(...call)
+  }
+
+  override async get(...call: Parameters<Backend['get']>): ReturnType<Backend['get']> {
+    const found = await this.inner.get(...call)
+    const [document] = found.documents
+    const isRecord = document?.kind === 'document' && document.id === 'current' && found.role === 'authority'
+    if (this.isFaulty && isRecord) this.#fault.get?.(document.position)
+    return found
+  }
+}
+
+describe.each(faults)('a cutover whose report $name', (fault) => {
+  let sides: { a: Backend; b: Noteless }
+  let move: Move
+
+  beforeEach(async () => {
+    sides = { a: memory(), b: new Noteless(fault) }
+    const ends = { from: { name: 'a', backend: sides.a }, to: { name: 'b', backend: sides.b } }
+    await createDomain(sides, 'app')
+    move = new Move('app', ends, systemClock)
+    await move.start()
+    await move.catchUp()
+  })
+  afterEach(() => Promise.all([sides.a.close(), sides.b.close()]))
+
+  it('is done, says what it can, and is mirrored back; status tells what is missing', async () => {
+    const report = await move.cutover({ force: true, by: 'me' })
+    const { epoch } = await sides.b.fence('app')
+    expect(report).toMatchObject({ epoch, from: 'a', to: 'b', by: 'me', pauseMs: expect.any(Number) })
+    const status = await move.status()
+    expect(status).toMatchObject({ phase: 'reversed', authority: 'b', unnoted: expect.any(String) })
+    expect(status.explanation).toContain(status.unnoted)
+
+    await append(sides.b, 'app', 12)
+    const { head } = await sides.b.fence('app')
+    await move.catchUp()
+    expect((await sides.a.fence('app')).head).toBe(head)
+    sides.b.isFaulty = false
+    await move.rollback({ force: true })
+    expect(await move.status()).toMatchObject({ phase: 'mirroring', authority: 'a', unnoted: null })
+    expect(await move.report()).toMatchObject([{ from: 'b', to: 'a' }])
+    expect(await eventsOf(sides, 'app')).toEqual(Array.from({ length: 13 }, (_, i) => i))
+  })
+})
