@@ -160,8 +160,8 @@ export class DomainState implements View {
     return found.filter((record) => record?.kind === 'document' && record.position > next) as Document[]
   }
 
-  /** Makes a repair true, and the digest the sum of what is there. */
-  repair({ items, events, documents }: RepairPlan): void {
+  /** Makes a repair true, and at its end the digest the sum of what is there. */
+  repair({ items, events, documents, isLast }: RepairPlan): void {
     for (const key of [...events, ...documents]) this.uproot(key)
     for (const { position } of items) {
       const inTheWay = this.#feed[position - 1]
@@ -169,6 +169,7 @@ export class DomainState implements View {
     }
     for (const change of items) this.plant(Object.freeze(change))
     this.digest = new DigestSum(emptyDigest)
+    if (!isLast) return
     for (const stream of this.#streams.values())
       for (const { checksum } of stream.events) this.digest.add(checksum)
     for (const { records } of this.#collections.values())

@@ -7,6 +7,7 @@ import type { EventKey } from '../model/event.ts'
 import { quote } from '../model/key.ts'
 import type { FeedPart } from '../model/page.ts'
 import type { Position } from '../model/position.ts'
+import { truncationsCollection } from '../model/truncation.ts'
 import { uniqueKeysOf } from './plan.ts'
 import type { View } from './stage.ts'
 
@@ -16,29 +17,53 @@ export interface RepairPlan {
   readonly events: readonly EventKey[]
   /** The same; documents that hold a unique key of an item among them. */
   readonly documents: readonly DocumentKey[]
+  /** Whether the digest is to be summed up: at the end of the repair. */
+  readonly isLast: boolean
 }
 
 /** Plans the repair of a follower that is at `head`. */
-export function planRepair(view: View, head: Position, { items, next, repair }: FeedPart): RepairPlan {
-  if (next !== head)
-    throw new UnderpinError('conflict', `The repair was made for position ${next}; the copy is at ${head}`, {
-      hint: 'Look again: the copy took a page meanwhile.',
-      details: { expected: next, found: head },
-    })
+export function planRepair(view: View, head: Position, page: FeedPart): RepairPlan {
+  checkHead(head, page)
+  const { items: given, next, repair } = page
+  // At the head that it was made for nothing is newer, whatever position a foreign record says that it has.
+  const isNewer = next === head ? () => false : newerThan(view, next)
   const keys = new Map<string, RecordKey>()
-  for (const key of repair?.gone ?? []) keys.set(keyText(key), key)
+  for (const key of repair?.gone ?? []) if (!isNewer(key)) keys.set(keyText(key), key)
   const put = new Set<string>()
-  for (const item of items) {
-    const text = keyText(keyOf(verifyChange(item)))
-    if (item.position > head || put.has(text)) throw unfit(item)
+  const items: Change[] = []
+  for (const item of given) {
+    const key = keyOf(verifyChange(item))
+    const text = keyText(key)
+    if (item.position > next || put.has(text)) throw unfit(item)
     put.add(text)
-    keys.set(text, keyOf(item))
-    for (const holder of holdersOf(view, item)) keys.set(keyText(holder), holder)
+    const holders = holdersOf(view, item)
+    if (isNewer(key) || holders.some(isNewer)) continue
+    items.push(item)
+    for (const gone of [key, ...holders]) keys.set(keyText(gone), gone)
   }
   const all = [...keys.values()]
   const documents = all.filter((key) => 'collection' in key)
   for (const { collection } of documents) checkRepairable(view, collection)
-  return { items, events: all.filter((key) => 'stream' in key), documents }
+  const isLast = repair?.isPart !== true
+  return { items, events: all.filter((key) => 'stream' in key), documents, isLast }
+}
+
+function checkHead(head: Position, { next, repair }: FeedPart): void {
+  const isOvertaken = next < head && (repair?.gone ?? []).some((key) => 'stream' in key)
+  if (next <= head && !isOvertaken) return
+  throw new UnderpinError('conflict', `The repair was made for position ${next}; the copy is at ${head}`, {
+    hint: 'Look again: the copy took a page meanwhile.',
+    details: { expected: next, found: head },
+  })
+}
+
+/** Whether a copy that took pages since a repair was made knows better: of a document, or of a stream that was truncated. */
+function newerThan(view: View, next: Position): (key: RecordKey) => boolean {
+  return (key) => {
+    const { collection, id } =
+      'collection' in key ? key : { collection: truncationsCollection, id: key.stream }
+    return (view.document(collection, id)?.position ?? 0) > next
+  }
 }
 
 /** Documents that hold a unique key of an item: they are put right by an item of their own, or come again with the feed. */

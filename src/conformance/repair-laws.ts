@@ -4,6 +4,7 @@ import type { Backend } from '../backend/backend.ts'
 import { type Change, changeChecksum, keyOf, type RecordKey } from '../model/change.ts'
 import { DigestSum, emptyDigest } from '../model/digest.ts'
 import { vacantFence } from '../model/fence.ts'
+import { truncationsCollection } from '../model/truncation.ts'
 import { encodeValue } from '../model/value.ts'
 import { append, type Context, failsWith, type Law, put, remove } from './harness.ts'
 
@@ -31,6 +32,22 @@ export const repairLaws: readonly Law[] = [
   },
   {
     law: 14,
+    name: 'a follower that is put right in parts cannot be taken for the same before the last of them',
+    async run(t) {
+      const { copy, whole } = await copied(t)
+      const [first, ...others] = whole.slice(1) as [Change, ...Change[]]
+      await repair(t, copy, [first], [], true)
+      assert.equal((await t.backend.fence(copy)).digest, emptyDigest)
+      await t.commit([append('s', 'next')])
+      await follow(t, copy)
+      assert.notEqual((await t.backend.fence(copy)).digest, (await t.backend.fence(t.domain)).digest)
+      await repair(t, copy, others)
+      assert.deepEqual(await feedOf(t, copy), await t.feed())
+      assert.equal((await t.backend.fence(copy)).digest, (await t.backend.fence(t.domain)).digest)
+    },
+  },
+  {
+    law: 14,
     name: 'a repair passes unique keys from one document to another',
     async run(t) {
       const { copy, whole } = await copied(t)
@@ -50,7 +67,7 @@ export const repairLaws: readonly Law[] = [
   },
   {
     law: 14,
-    name: 'a repair is refused for another head, behind the head, of a declaration, with damage, and by who follows nobody',
+    name: 'a repair is refused for a head that is still to come, for an earlier one if events have to go, behind the head, of a declaration, with damage, and by who follows nobody',
     async run(t) {
       const { copy, whole } = await copied(t)
       const before = await t.backend.fence(copy)
@@ -61,7 +78,8 @@ export const repairLaws: readonly Law[] = [
         ...{ items: of, next, repair: { gone } },
         ...{ epoch: 1, role: 'authority' as const, head },
       })
-      await failsWith('conflict', () => t.backend.apply(copy, 1, page([item], head - 1)))
+      const event = { stream: 's', seq: 1 }
+      await failsWith('conflict', () => t.backend.apply(copy, 1, page([], head - 1, [event])))
       await failsWith('conflict', () => t.backend.apply(copy, 1, page([item], head + 1)))
       await failsWith('invalid', () =>
         t.backend.apply(copy, 1, page([signed({ ...item, position: head + 1 })])),
@@ -74,6 +92,30 @@ export const repairLaws: readonly Law[] = [
       await failsWith('fenced', () => t.backend.apply(t.domain, 1, page([item])))
       assert.deepEqual(await t.backend.fence(copy), before)
       assert.deepEqual(await feedOf(t, copy), whole)
+    },
+  },
+  {
+    law: 14,
+    name: 'a follower that took pages since its repair was made keeps what is newer, and is put right beside it',
+    async run(t) {
+      const { copy, whole } = await copied(t)
+      await t.declare(truncationsCollection)
+      await follow(t, copy)
+      const { head } = await t.backend.fence(copy)
+      const forged = whole.slice(1).filter((change) => change.kind !== 'event' || change.stream === 'long')
+      await repair(t, copy, forged.map(forge))
+      await t.commit([put('users', 'u1', { name: 'newer' }), remove('users', 'u2')])
+      await t.commit([put('users', 'u7', { name: 'n1' }), put('users', 'new', { name: 'made since' })])
+      await t.commit([put(truncationsCollection, 's', { before: 4 })])
+      // What the repair would put has been superseded, deleted, made since, or gave its key away.
+      for (let limit = 1; limit <= 3; limit++) await follow(t, copy, t.backend, limit)
+      const { role } = await t.backend.fence(copy)
+      const late = { next: head, epoch: 1, role, head }
+      const gone = [{ collection: 'users', id: 'new' }]
+      await t.backend.apply(copy, 1, { ...late, items: whole.slice(1), repair: { gone } })
+      await follow(t, copy)
+      assert.deepEqual(await feedOf(t, copy), await t.feed())
+      assert.deepEqual(await digests(t, copy), await digests(t, t.domain))
     },
   },
   {
@@ -144,9 +186,10 @@ async function follower(t: Context): Promise<string> {
   return copy
 }
 
-async function follow(t: Context, copy: string, through = t.backend): Promise<void> {
+async function follow(t: Context, copy: string, through = t.backend, limit = 1_000): Promise<void> {
   const { head } = await t.backend.fence(copy)
-  await through.apply(copy, 1, await t.backend.changes(t.domain, head, 1_000))
+  const page = await t.backend.changes(t.domain, head, limit)
+  if (page.next > head) await through.apply(copy, 1, page)
 }
 
 async function repair(
@@ -154,9 +197,10 @@ async function repair(
   copy: string,
   items: readonly Change[],
   gone: readonly RecordKey[] = [],
+  isPart = false,
 ): Promise<void> {
   const { head, role } = await t.backend.fence(copy)
-  await t.backend.apply(copy, 1, { items, next: head, epoch: 1, role, head, repair: { gone } })
+  await t.backend.apply(copy, 1, { items, next: head, epoch: 1, role, head, repair: { gone, isPart } })
   assert.equal((await t.backend.fence(copy)).head, head, 'a repair leaves the head where it is')
 }
 

@@ -35,11 +35,17 @@ export interface FeedPart extends Page<Change, Position> {
 /**
  * What a copy holds is put right where it stands: the items of the page, none behind the copy's head, take the place of
  * whatever it holds under their keys, and the records of these keys go. `next` is the head that the repair was made
- * for: `conflict` if the copy is at another one by then. The head stays; the digest becomes the sum of the checksums of
+ * for. A copy that took pages since keeps what is newer than that, and what has no place beside it any more is left out;
+ * `conflict` if events have to go by then, whose age a copy cannot tell, and if it is not there yet. The head stays; the digest becomes the sum of the checksums of
  * all records that the copy then holds.
  */
 export interface Repair {
   readonly gone: readonly RecordKey[]
+  /**
+   * More of the same repair follows: the copy, which may be large, is not summed up yet. Its digest is that of a domain
+   * which holds nothing until the last part is there, so that a repair which is broken off shows, and cannot be opened.
+   */
+  readonly isPart?: boolean
 }
 
 /** A part of a stream. */

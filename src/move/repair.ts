@@ -1,8 +1,9 @@
 /**
  * Puts a copy right, forwards only: what differs is brought to what the source holds, never the other way, and the
- * authority is not touched. Each step names the head of the copy that it was made for, and the store refuses it at any
- * other (see `Repair` in the model), so a mirror that works meanwhile and a second repair do no harm.
+ * authority is not touched. Each step names the head of the copy that it was made for, and the store leaves alone what is
+ * newer than that (see `Repair` in the model), so a mirror that works meanwhile and a second repair do no harm.
  */
+import { sleep } from '../clock.ts'
 import { isUnderpinError, UnderpinError } from '../error.ts'
 import { type Change, keyText, type RecordKey } from '../model/change.ts'
 import { definitionsCollection } from '../model/collection.ts'
@@ -46,10 +47,12 @@ export interface RepairReport {
   readonly after: Comparison | undefined
 }
 
-/** Records in one repair: of each page the store sums up the whole copy once. */
+/** Records in one part of a repair, behind the last of which the store sums up the whole copy. */
 const batch = 1_000
 /** Milliseconds for which the repair of one record may be overtaken by the mirror before it is given up. */
 const overtakenMs = 30_000
+/** Longer waits each time, and short ones again: one of them meets a copy at rest. */
+const longestWaitMs = 16
 /** Comparisons and repairs in turn, until nothing differs. */
 const rounds = 5
 
@@ -150,6 +153,11 @@ interface RecordOptions {
   readonly signal: AbortSignal | undefined
 }
 
+interface PartOptions extends RecordOptions {
+  /** More of the repair follows. */
+  readonly isPart: boolean
+}
+
 /** What goes is removed first, so that no key of it is in the way of what is put. */
 async function repairRecords(
   sides: Sides,
@@ -165,7 +173,10 @@ async function repairRecords(
   const steps: RepairStep[] = []
   // Of a fence whose digest alone is wrong no record differs: a repair of none sums up the copy.
   for (let from = 0; from === 0 || from < keys.length; from += batch)
-    for (const { key, action } of await repairSome(sides, keys.slice(from, from + batch), options))
+    for (const { key, action } of await repairSome(sides, keys.slice(from, from + batch), {
+      ...options,
+      isPart: from + batch < keys.length,
+    }))
       steps.push({ action, record: names.get(keyText(key)) ?? keyText(key) })
   return steps
 }
@@ -173,10 +184,12 @@ async function repairRecords(
 async function repairSome(
   sides: Sides,
   keys: readonly RecordKey[],
-  { dryRun, signal }: RecordOptions,
+  options: PartOptions,
 ): Promise<readonly Deed[]> {
   const { domain, source, target } = sides
-  for (const since = sides.clock.monotonic(); ; ) {
+  const { dryRun, signal, isPart } = options
+  const since = sides.clock.monotonic()
+  for (let overtaken = 1; ; overtaken++) {
     if (signal?.aborted) throw new UnderpinError('aborted', 'The repair was ended', { cause: signal.reason })
     // Also behind a seal or a decision: a copy that is not whole cannot be opened, and this is what makes it whole.
     const seen = await look(sides, { ...(signal === undefined ? {} : { signal }) }, 'source')
@@ -194,13 +207,16 @@ async function repairSome(
     const items = deeds.flatMap(({ item }) => item ?? [])
     const gone = deeds.filter(({ action }) => action === 'remove').map(({ key }) => key)
     try {
-      await target.apply(domain, epoch, { items, next: head, head, epoch, role, repair: { gone } })
+      await target.apply(domain, epoch, { items, next: head, head, epoch, role, repair: { gone, isPart } })
       return deeds
     } catch (error) {
-      // The mirror took the copy on meanwhile, or the fence changed: look again, and be refused if it is over.
+      // An event cannot go from a copy that moves, or the fence changed: look again, and be refused if it is over.
       if (!isUnderpinError(error, 'conflict') && !isUnderpinError(error, 'fenced')) throw error
-      if (keys.length > 1) return repairHalves(sides, keys, { dryRun, signal })
-      if (sides.clock.monotonic() - since < overtakenMs) continue
+      if (keys.length > 1) return repairHalves(sides, keys, options)
+      if (sides.clock.monotonic() - since < overtakenMs) {
+        await sleep(sides.clock, overtaken % longestWaitMs, signal)
+        continue
+      }
       throw new UnderpinError(
         'gate',
         `The copy of domain ${domain} is never at rest for as long as a repair takes`,
@@ -218,11 +234,11 @@ async function repairSome(
 async function repairHalves(
   sides: Sides,
   keys: readonly RecordKey[],
-  options: RecordOptions,
+  options: PartOptions,
 ): Promise<readonly Deed[]> {
   const middle = Math.ceil(keys.length / 2)
   return [
-    ...(await repairSome(sides, keys.slice(0, middle), options)),
+    ...(await repairSome(sides, keys.slice(0, middle), { ...options, isPart: true })),
     ...(await repairSome(sides, keys.slice(middle), options)),
   ]
 }

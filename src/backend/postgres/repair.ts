@@ -29,12 +29,17 @@ export async function repairUnderLock(query: Query, row: FenceRow, write: Repair
   const plan = await view.plan(query, () => planRepair(view, row.fence.head, page))
   await removeRecords(query, tables, domain, plan)
   await insertRecords(query, tables, domain, plan.items)
+  const sum = plan.isLast ? await sumOfAll(query, tables, domain) : `SELECT '${emptyDigest}'`
+  await query(`UPDATE ${tables.fences} SET digest = (${sum}), turn = turn + 1 WHERE domain = $1`, [domain])
+}
+
+/** The statement that sums up the copy. */
+async function sumOfAll(query: Query, tables: Tables, domain: string): Promise<string> {
   // Of all tables, not only of the collections that are declared: a copy may hold documents whose declaration comes yet.
   const found = await tablesOf(query, tables, domain)
   const all = found.map((table) => `SELECT checksum FROM ${table}`).join(' UNION ALL ')
   // What is no checksum is of a foreign record that this repair does not remove: the sum is wrong with or without it.
-  const sum = `SELECT coalesce(${sumSql}, '${emptyDigest}') FROM (${all}) r WHERE checksum ~ '^[0-9a-f]{32}$'`
-  await query(`UPDATE ${tables.fences} SET digest = (${sum}), turn = turn + 1 WHERE domain = $1`, [domain])
+  return `SELECT coalesce(${sumSql}, '${emptyDigest}') FROM (${all}) r WHERE checksum ~ '^[0-9a-f]{32}$'`
 }
 
 /** What goes; and what stands at an item's position under another key, which has no right to be there. */

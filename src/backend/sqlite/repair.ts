@@ -12,11 +12,11 @@ export interface Statements {
   readonly rows: Rows
 }
 
-/** Removes what has to go, puts the items, and names the digest of what the domain then holds in its fence. */
+/** Removes what has to go, puts the items, and, at the end of the repair, names the digest of what the domain then holds in its fence. */
 export function writeRepair(
   statements: Statements,
   domain: string,
-  { events, documents, items }: RepairPlan,
+  { events, documents, items, isLast }: RepairPlan,
 ): void {
   const { run } = statements
   for (const { stream, seq } of events)
@@ -24,7 +24,8 @@ export function writeRepair(
   for (const { collection, id } of documents)
     run(`DELETE FROM ${collectionTable(domain, collection)} WHERE id = ?`, id)
   for (const item of items) putItem(statements, domain, item)
-  run('UPDATE underpin_fences SET digest = ? WHERE domain = ?', sumOf(statements, domain), domain)
+  const digest = isLast ? sumOf(statements, domain) : emptyDigest
+  run('UPDATE underpin_fences SET digest = ? WHERE domain = ?', digest, domain)
 }
 
 /** Whatever stands at its position has another key, and has no right to be there. */
