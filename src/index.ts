@@ -118,7 +118,7 @@ export type { CutOptions } from './move/cut.ts'
 export type { MoveOptions } from './move/ends.ts'
 export type { FollowOptions } from './move/follow.ts'
 export type { Gate, GateName } from './move/gates.ts'
-export type { Histogram } from './move/histogram.ts'
+export { type Histogram, histogramBoundsMs } from './move/histogram.ts'
 export type { Gap, Progress } from './move/mirror.ts'
 export { type By, type Drill, type Ending, Move, type StartOptions } from './move/move.ts'
 export { Moves, type PerDomain } from './move/moves.ts'
@@ -128,7 +128,14 @@ export type { Prediction } from './move/plan/predict.ts'
 export type { MovePlan, PlanOptions } from './move/plan.ts'
 export type { PresenceOptions, PresentProcess } from './move/presence.ts'
 export type { CopyLag, Eta, MoverState } from './move/progress.ts'
-export type { CutoverAttempt, MoveRecord, MoverNote, OpenDifference, VerifyNote } from './move/record.ts'
+export type {
+  CutoverAttempt,
+  DigestNote,
+  MoveRecord,
+  MoverNote,
+  OpenDifference,
+  VerifyNote,
+} from './move/record.ts'
 export type { RepairOptions, RepairReport, RepairStep } from './move/repair.ts'
 export type { CallersPause, CutoverReport } from './move/report.ts'
 export type { GateLimits, MoveSettings, SettingsChange } from './move/settings.ts'

@@ -1,6 +1,6 @@
 /** The answer to *may I cut over now, and if not, why not*: one list, pure. */
 import type { Position } from '../model/position.ts'
-import type { MoveRecord, MoverNote } from './record.ts'
+import type { DigestNote, MoveRecord, MoverNote } from './record.ts'
 import type { GateLimits } from './settings.ts'
 import type { Latency, Phase } from './status.ts'
 
@@ -51,6 +51,8 @@ export interface Facts {
   readonly head: Position | null
   /** Both sides stand at one head, with digests that differ. */
   readonly digestsDiffer: boolean
+  /** What the digests of this copy said when a mover saw the heads meet last. */
+  readonly digests: DigestNote | undefined
   readonly record: MoveRecord | undefined
   readonly mover: MoverNote | undefined
   readonly latency: Latency | undefined
@@ -97,12 +99,18 @@ function noGap({ record }: Facts): Gate {
   )
 }
 
-function noDivergence({ record, digestsDiffer, head }: Facts): Gate {
-  const differences = record?.verified?.differences ?? 0
-  const found = digestsDiffer
-    ? `the digests differ at position ${head}`
-    : `${differences} differences when it was compared last`
-  return gate('no-divergence', !digestsDiffer && differences === 0, found, 'Repair, then verify again.')
+function noDivergence({ record, digests, digestsDiffer, head, now }: Facts): Gate {
+  const [verifiedAt, differences] = [record?.verified?.at ?? 0, record?.verified?.differences ?? 0]
+  const met = digests && `at position ${digests.head}, ${inSeconds(now - digests.at)} ago`
+  const name = 'no-divergence'
+  const clears = 'Verify names the records (underpin move verify); repair, then verify again.'
+  if (digestsDiffer) return gate(name, false, `the digests differ at position ${head}`, clears)
+  // A comparison of records that came later says more.
+  if (digests?.isEqual === false && digests.at > verifiedAt)
+    return gate(name, false, `the digests differed ${met}`, clears)
+  const equal = digests?.isEqual ? `; the digests were equal ${met}` : ''
+  const found = `${differences} differences when it was compared last${equal}`
+  return gate(name, differences === 0, found, clears)
 }
 
 function verified({ record, now }: Facts, limits: GateLimits): Gate {

@@ -3,7 +3,6 @@ import type { CallOptions } from '../backend/backend.ts'
 import type { Position } from '../model/position.ts'
 import { Copier } from './copier.ts'
 import type { Gap } from './gap.ts'
-import { Mover, type MoverOptions } from './mover.ts'
 import type { Sides } from './sides.ts'
 
 export type { Gap } from './gap.ts'
@@ -36,9 +35,4 @@ export async function mirrorPage(
     const records = kind === 'copied' ? step.amount.records : 0
     return { position, head, records, gap: kind === 'gap' ? step.gap : undefined }
   }
-}
-
-/** Mirrors until the signal aborts, or the move is over. */
-export function mirror(sides: Sides, options: MoverOptions): Promise<void> {
-  return new Mover(sides, options).run()
 }

@@ -88,6 +88,15 @@ export interface MoveRecord {
   } | null
 }
 
+/** What the running digests of both sides said when their heads met. */
+export interface DigestNote {
+  readonly at: number
+  /** The incarnation of the copy. */
+  readonly copy: string
+  readonly head: Position
+  readonly isEqual: boolean
+}
+
 /** That somebody copies: noted by movers every few seconds. */
 export interface MoverNote {
   readonly at: number
@@ -96,6 +105,8 @@ export interface MoverNote {
   readonly rate: number | null
   /** Milliseconds from `at` until the copy has caught up, and the band that they lie in; left out if that cannot be told. */
   readonly eta?: { readonly ms: number; readonly lowMs: number; readonly highMs: number }
+  /** Left out while the heads never met. */
+  readonly digests?: DigestNote
 }
 
 /** A record as a move begins. */

@@ -191,8 +191,12 @@ function statusOf(
   const [lead, other] = isTurned ? [to, from] : [from, to]
   const phase = stage === undefined ? 'unreachable' : phaseOf(stage, isTurned)
   const [position, head] = [target?.head ?? null, source?.head ?? null]
-  const digestsDiffer =
-    (phase === 'mirroring' || phase === 'reversed') && head === position && source?.digest !== target?.digest
+  const areLevel = (phase === 'mirroring' || phase === 'reversed') && head === position
+  const digestsDiffer = areLevel && source?.digest !== target?.digest
+  const digests =
+    areLevel && target !== undefined && head !== null
+      ? { at: clock.now(), copy: target.incarnation, head, isEqual: !digestsDiffer }
+      : mover?.digests
   const gates = gatesOf(
     {
       phase,
@@ -200,6 +204,7 @@ function statusOf(
       position,
       head,
       digestsDiffer,
+      digests: digests?.copy === target?.incarnation ? digests : undefined,
       record,
       mover,
       latency,

@@ -15,6 +15,8 @@ import type { Difference } from './verify/difference.ts'
 import type { Checkpoint, CompareProgress } from './verify/pace.ts'
 
 export interface Digests {
+  /** Of both. */
+  readonly head: Position
   readonly source: Digest
   readonly target: Digest
 }
@@ -125,5 +127,5 @@ export async function compareDigests({ domain, source, target }: Sides): Promise
   const after = await source.fence(domain)
   const stood = before.head === after.head && before.epoch === after.epoch
   if (!stood || copy.role !== 'follower' || before.head !== copy.head) return undefined
-  return { source: after.digest, target: copy.digest }
+  return { head: copy.head, source: after.digest, target: copy.digest }
 }

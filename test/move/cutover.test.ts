@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { beforeEach, describe, expect, it } from 'vitest'
 import type { Store } from '../../src/index.ts'
 import { cutover, giveUp, start } from '../../src/move/cutover.ts'
-import { mirror } from '../../src/move/mirror.ts'
+import { Mover } from '../../src/move/mover.ts'
 import { lookFromLead, type Sides, turned } from '../../src/move/sides.ts'
 import { placePairs } from '../places.ts'
 import { bothSides, sidesOf } from './both-sides.ts'
@@ -35,7 +35,7 @@ describe.each(placePairs)('a cutover from $name', (pair) => {
     const done: number[] = []
     for (const side of [sides, turned(sides), sides]) {
       const ending = new AbortController()
-      const mirroring = mirror(side, { signal: ending.signal })
+      const mirroring = new Mover(side, { signal: ending.signal }).run()
       // Under traffic for a while: what is copied meanwhile differs from run to run.
       await pause(150)
       ending.abort()

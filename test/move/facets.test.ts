@@ -21,7 +21,7 @@ import {
   type Store,
 } from '../../src/index.ts'
 import { cutover, start } from '../../src/move/cutover.ts'
-import { mirror } from '../../src/move/mirror.ts'
+import { Mover } from '../../src/move/mover.ts'
 import { type Sides, turned } from '../../src/move/sides.ts'
 import { compareSides } from '../../src/move/verify.ts'
 import { placePairs } from '../places.ts'
@@ -175,7 +175,7 @@ describe.each(placePairs)('under traffic, from $name and back and there again', 
     const pauses: number[] = []
     for (let round = 0; round < 3; round++) {
       const ending = new AbortController()
-      const mirroring = mirror(sides, { signal: ending.signal })
+      const mirroring = new Mover(sides, { signal: ending.signal }).run()
       await pause(betweenMs)
       ending.abort()
       await mirroring

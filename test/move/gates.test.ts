@@ -15,6 +15,7 @@ const record: MoveRecord = {
 }
 const sound: Facts = {
   ...{ phase: 'mirroring', target: 'b', position: 95, head: 100, digestsDiffer: false, record, now },
+  digests: { at: now - 500, copy: '2', head: 94, isEqual: true },
   mover: { at: now - 1_000, position: 95, rate: null },
   latency: { sourceMs: 1, targetMs: 10 },
   processes: [{ name: 'api-1', canFollow: true }],
@@ -31,6 +32,11 @@ const failing: readonly [GateName, string, Partial<Facts>][] = [
     withRecord({ gap: { position: 96, code: 'too-large', message: 'big', since: 0 } }),
   ],
   ['no-divergence', 'the digests differ at one head', { digestsDiffer: true }],
+  [
+    'no-divergence',
+    'a mover saw them differ since both sides were compared',
+    { digests: { at: now - 500, copy: '2', head: 94, isEqual: false } },
+  ],
   [
     'no-divergence',
     'a comparison found differences',

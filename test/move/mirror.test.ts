@@ -12,7 +12,7 @@ import {
   UnderpinError,
 } from '../../src/index.ts'
 import { cutover, start } from '../../src/move/cutover.ts'
-import { mirror } from '../../src/move/mirror.ts'
+import { Mover } from '../../src/move/mover.ts'
 import { lookFromLead, type Sides } from '../../src/move/sides.ts'
 import { compareSides } from '../../src/move/verify.ts'
 import { Forward } from '../../src/wrapper/forward.ts'
@@ -205,7 +205,7 @@ describe('a mover between stores that fail', () => {
       target.before = target.after = fail
       // What else the source is asked, writers ask as well.
       source.before = (verb) => (verb === 'changes' ? fail() : undefined)
-      const mover = move((options) => mirror(fast, options))
+      const mover = move((options) => new Mover(fast, options).run())
       await writeSome(store, random, 20)
       const { head } = await source.fence('app')
       await mover.until(({ position }) => position >= head)
@@ -233,7 +233,7 @@ describe('a mover between stores that fail', () => {
   it('waits out a store that is away, ever longer, and says so', async () => {
     await writeSome(store, randomOf(seed), 50)
     target.before = (verb) => (verb === 'apply' ? failure('unavailable') : undefined)
-    const mover = move((options) => mirror(sides, options))
+    const mover = move((options) => new Mover(sides, options).run())
     await mover.until(({ trouble }) => trouble?.code === 'unavailable')
     await pause(1_500)
     // 100 + 200 + 400 + 800 ms: four tries, or some more by jitter, and not hundreds.
@@ -288,7 +288,7 @@ describe('a mover between stores that fail', () => {
     const found = (await inner.changes('app', position - 1, 1)).items[0]
     if (found?.kind !== 'event') throw new Error('no event there')
     inner.sync.plant('app', { ...found, data: '2' as never })
-    const mover = move((options) => mirror(sides, options))
+    const mover = move((options) => new Mover(sides, options).run())
     const said = await mover.until(({ state }) => state === 'gap')
     expect(said.gap).toMatchObject({ code: 'damaged', position })
     // The next record is the damaged one; positions of superseded states may lie between.
@@ -362,7 +362,7 @@ describe('a mover between stores that fail', () => {
 
   it('finishes a cutover that was decided, and whose coordinator is gone', async () => {
     await writeSome(store, randomOf(seed), 20)
-    const mover = move((options) => mirror(sides, options))
+    const mover = move((options) => new Mover(sides, options).run())
     await mover.until(({ state }) => state === 'waiting')
     const transition = target.transition.bind(target)
     target.transition = async () => {
@@ -387,7 +387,7 @@ describe('a mover between stores that fail', () => {
   })
 
   it('settles when its store is closed', async () => {
-    const mover = move((options) => mirror(sides, options))
+    const mover = move((options) => new Mover(sides, options).run())
     await mover.until(({ state }) => state === 'waiting')
     await store.close()
     await expect(mover.ended).rejects.toMatchObject({ code: 'closed' })

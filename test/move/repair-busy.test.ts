@@ -7,7 +7,7 @@ import { type Backend, systemClock } from '../../src/index.ts'
 import { definitionsCollection } from '../../src/model/collection.ts'
 import { vacantFence } from '../../src/model/fence.ts'
 import { start } from '../../src/move/cutover.ts'
-import { mirror } from '../../src/move/mirror.ts'
+import { Mover } from '../../src/move/mover.ts'
 import { repairCopy } from '../../src/move/repair.ts'
 import { Forward } from '../../src/wrapper/forward.ts'
 import { catchUp, commit, domain } from './copies.ts'
@@ -52,7 +52,7 @@ it('a repair under a busy mirror converges, and sums the copy up once', async ()
   for (const id of ids) await saboteur.remove({ collection: 'things', id })
 
   const stop = new AbortController()
-  const running = mirror(sides, { signal: stop.signal })
+  const running = new Mover(sides, { signal: stop.signal }).run()
   const writing = (async () => {
     for (let n = 0; !stop.signal.aborted; n++) {
       await commit(source, [append('s', n)])
