@@ -149,6 +149,15 @@ export function documentAt(collection: string, id: string, expect: DocumentExpec
   return { kind: 'document', collection, id, expect }
 }
 
+/** A domain beside that of the law, which follows and holds nothing yet. */
+export async function follower(t: Context): Promise<string> {
+  const copy = `${t.domain}-c`
+  const prepared = { ...vacantFence, role: 'prepared', epoch: 1, incarnation: 'copy' } as const
+  assert.ok(await t.backend.transition(copy, vacantFence, prepared))
+  assert.ok(await t.backend.transition(copy, prepared, { ...prepared, role: 'follower' }))
+  return copy
+}
+
 /** The call must fail with this code. */
 export async function failsWith(code: ErrorCode, call: () => Promise<unknown>): Promise<void> {
   let result: unknown

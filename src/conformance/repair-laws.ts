@@ -3,10 +3,9 @@ import assert from 'node:assert/strict'
 import type { Backend } from '../backend/backend.ts'
 import { type Change, changeChecksum, keyOf, type RecordKey } from '../model/change.ts'
 import { DigestSum, emptyDigest } from '../model/digest.ts'
-import { vacantFence } from '../model/fence.ts'
 import { truncationsCollection } from '../model/truncation.ts'
 import { encodeValue } from '../model/value.ts'
-import { append, type Context, failsWith, type Law, put, remove } from './harness.ts'
+import { append, type Context, failsWith, follower, type Law, put, remove } from './harness.ts'
 
 export const repairLaws: readonly Law[] = [
   {
@@ -175,15 +174,6 @@ async function copied(t: Context, through = t.backend): Promise<{ copy: string; 
   const copy = await follower(t)
   await follow(t, copy, through)
   return { copy, whole: await t.feed() }
-}
-
-/** A follower that holds nothing yet. */
-async function follower(t: Context): Promise<string> {
-  const copy = `${t.domain}-c`
-  const prepared = { ...vacantFence, role: 'prepared', epoch: 1, incarnation: 'copy' } as const
-  assert.ok(await t.backend.transition(copy, vacantFence, prepared))
-  assert.ok(await t.backend.transition(copy, prepared, { ...prepared, role: 'follower' }))
-  return copy
 }
 
 async function follow(t: Context, copy: string, through = t.backend, limit = 1_000): Promise<void> {

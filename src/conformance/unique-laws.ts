@@ -1,8 +1,7 @@
 /** Law 14, where a follower meets older state in the way of a unique index. */
 import assert from 'node:assert/strict'
-import { vacantFence } from '../model/fence.ts'
 import type { FeedPart } from '../model/page.ts'
-import { type Context, type Law, put } from './harness.ts'
+import { type Context, follower, type Law, put } from './harness.ts'
 
 const name = { fields: { name: 'string' } } as const
 const unique = { ...name, indexes: { byName: { fields: ['name'], unique: true, where: {} } } } as const
@@ -13,12 +12,7 @@ export const uniqueLaws: readonly Law[] = [
     law: 14,
     name: 'a follower takes a page that declares a unique index and has who took a key behind it',
     async run(t) {
-      await t.create()
-      await t.declare('users', name)
-      await t.commit([named('a', 'x')])
-      const copy = await follower(t)
-      await take(t, copy, 10)
-      await t.commit([named('a', 'y')])
+      const copy = await behind(t)
       await t.declare('users', unique)
       await t.commit([named('b', 'x')])
       await t.commit([named('a', 'z')])
@@ -30,12 +24,7 @@ export const uniqueLaws: readonly Law[] = [
     law: 14,
     name: 'a follower takes a page that declares a unique index and has who took a key before it',
     async run(t) {
-      await t.create()
-      await t.declare('users', name)
-      await t.commit([named('a', 'x')])
-      const copy = await follower(t)
-      await take(t, copy, 10)
-      await t.commit([named('a', 'y')])
+      const copy = await behind(t)
       await t.commit([named('b', 'x')])
       await t.declare('users', unique)
       await t.commit([named('c', 'w')])
@@ -82,11 +71,14 @@ export const uniqueLaws: readonly Law[] = [
   },
 ]
 
-async function follower(t: Context): Promise<string> {
-  const copy = `${t.domain}-c`
-  const prepared = { ...vacantFence, role: 'prepared', epoch: 1, incarnation: 'copy' } as const
-  assert.ok(await t.backend.transition(copy, vacantFence, prepared))
-  assert.ok(await t.backend.transition(copy, prepared, { ...prepared, role: 'follower' }))
+/** A follower that has `a` under the key `x`, where `a` has another by now. */
+async function behind(t: Context): Promise<string> {
+  await t.create()
+  await t.declare('users', name)
+  await t.commit([named('a', 'x')])
+  const copy = await follower(t)
+  await take(t, copy, 10)
+  await t.commit([named('a', 'y')])
   return copy
 }
 

@@ -138,7 +138,6 @@ describe.each(kinds)('a unique index declared late, copied to $name', ({ make, m
   }
 
   beforeEach(async ({ skip }) => {
-    // Reason: places.ts says why this machine has no such server.
     skip(missing !== '', missing)
     source = memory()
     await source.open()
