@@ -15,7 +15,7 @@ export interface Placement {
 }
 
 /** The flag of a domain: `agent-desk` has `AGENT_DESK_STORE`. */
-export function flagOf(domain: string): string {
+function flagOf(domain: string): string {
   return `${domain.toUpperCase().replaceAll('-', '_')}_STORE`
 }
 

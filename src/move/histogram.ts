@@ -13,7 +13,7 @@ export interface Histogram {
   readonly maxMs: number
 }
 
-export const emptyHistogram: Histogram = Object.freeze({
+const emptyHistogram: Histogram = Object.freeze({
   count: 0,
   buckets: Object.freeze(new Array<number>(histogramBoundsMs.length + 1).fill(0)),
   maxMs: 0,

@@ -15,7 +15,7 @@ import { decodeValue, encodeValue } from '../model/value.ts'
 import { Round } from './round.ts'
 import type { Sides } from './sides.ts'
 
-export const presenceCollections = { [processesCollection]: plainCollection } as const
+const presenceCollections = { [processesCollection]: plainCollection } as const
 
 export interface PresenceOptions {
   /** What people call this process, `api-3`; its host and pid, if left out. */

@@ -40,7 +40,7 @@ const messages: Readonly<Record<string, number>> = {
 const constraint = /^(?:UNIQUE|NOT NULL|CHECK) constraint failed/
 
 /** The primary result code of a driver's error, or undefined for another error. */
-export function resultCode(error: unknown): number | undefined {
+function resultCode(error: unknown): number | undefined {
   const { code, errcode, sqliteCode } = error as { code?: unknown; errcode?: unknown; sqliteCode?: unknown }
   if (typeof errcode === 'number') return errcode & 0xff
   if (typeof sqliteCode === 'number') return sqliteCode & 0xff

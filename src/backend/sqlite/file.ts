@@ -275,7 +275,7 @@ export function appliedMigrations(connection: Connection): Applied[] {
 }
 
 /** Compares versions of the form a.b.c. */
-export function compareVersions(a: string, b: string): number {
+function compareVersions(a: string, b: string): number {
   const [x, y] = [a.split('.').map(Number), b.split('.').map(Number)]
   for (let i = 0; i < 3; i++) if (x[i] !== y[i]) return (x[i] ?? 0) - (y[i] ?? 0)
   return 0

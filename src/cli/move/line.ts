@@ -67,7 +67,7 @@ export function gateLines(gates: readonly Gate[]): string[] {
 }
 
 /** `812/s`, `4.1k/s`, `41k/s`, `1.2M/s`. */
-export function showRate(perSecond: number): string {
+function showRate(perSecond: number): string {
   for (const [unit, letter] of [
     [1_000_000, 'M'],
     [1_000, 'k'],

@@ -96,7 +96,7 @@ export function registerCheck({ name, revision }: Register): Check {
   return { kind: 'document', ...registerKey(name), expect: revision === 0 ? 'absent' : revision }
 }
 
-export function registerWrite(name: string, { active, previous, builds }: RegisterContent): Write {
+function registerWrite(name: string, { active, previous, builds }: RegisterContent): Write {
   const data = encodeValue({ active, previous, builds } satisfies RegisterContent)
   return { kind: 'put', ...registerKey(name), data, expiresAt: null }
 }

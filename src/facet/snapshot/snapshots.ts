@@ -50,7 +50,7 @@ export function checkFold({ name, version }: Fold<never, never>, port: Port): vo
 }
 
 /** A stream's name may be as long as an id, so a long one is kept as its hash, and the snapshot says whose it is. */
-export function snapshotId(fold: string, stream: string, port: Port): string {
+function snapshotId(fold: string, stream: string, port: Port): string {
   const id = `${fold}/${stream}`
   return Buffer.byteLength(id) <= port.limits.idBytes ? id : `${fold}#${checksumOf(stream)}`
 }

@@ -7,7 +7,7 @@ import type { Fence, Role } from '../../model/fence.ts'
 import type { FeedPart } from '../../model/page.ts'
 
 /** Its fence stays, poisoned; what was written to it is removed. */
-export const probeDomain = 'underpin-probe'
+const probeDomain = 'underpin-probe'
 
 /**
  * Applies pages, the first of a feed, and removes them again. Milliseconds for each record; undefined if there are none.

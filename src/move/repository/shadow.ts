@@ -37,7 +37,7 @@ export interface ShadowCounts {
   readonly examples: readonly ShadowExample[]
 }
 
-export const noShadows: ShadowCounts = {
+const noShadows: ShadowCounts = {
   ...{ equal: 0, lag: 0, divergence: 0, failed: 0, dropped: 0 },
   examples: [],
 }

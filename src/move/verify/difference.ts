@@ -104,7 +104,7 @@ export function nameOf(key: RecordKey | undefined, seen: Seen | undefined): stri
 }
 
 /** The same difference in two comparisons has the same name. */
-export function differenceName({
+function differenceName({
   kind,
   key,
   position,
