@@ -1,4 +1,4 @@
-/** Runs a command, prints what came of it, and sets the exit code. */
+/** Runs a command, prints what came of it, and tells the exit code. */
 import type { Command } from 'commander'
 import { type ExitCode, exit, exitCodeOf } from './exit.ts'
 import { Output, type Summary } from './output.ts'
@@ -17,19 +17,19 @@ export type Run = <F extends GlobalFlags, S extends Summary>(
   options?: RunOptions<S>,
 ) => Promise<void>
 
-export function toRun(signal: AbortSignal): Run {
+export function toRun(signal: AbortSignal, end: (code: ExitCode) => void): Run {
   return async (command, work, { exitWhenNotOk, resume } = {}) => {
     const flags = command.optsWithGlobals() as Parameters<typeof work>[0]
     const output = new Output(flags)
     try {
       const summary = await work(flags, output)
       await output.finish(summary)
-      process.exitCode = summary.isOk === false ? (exitWhenNotOk?.(summary) ?? exit.failure) : exit.ok
+      end(summary.isOk === false ? (exitWhenNotOk?.(summary) ?? exit.failure) : exit.ok)
     } catch (error) {
       const canResume = signal.aborted && resume !== undefined
       await output.fail(error, canResume ? [{ why: 'Go on with it', command: resume() }] : [])
-      process.exitCode = exitCodeOf(error)
+      end(exitCodeOf(error))
     }
-    if (signal.aborted) process.exitCode = exit.interrupted
+    if (signal.aborted) end(exit.interrupted)
   }
 }
