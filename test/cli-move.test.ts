@@ -311,13 +311,20 @@ describe('exit codes of moves', () => {
     expect(cli.run(['move', 'status', '-s', stores.target, '--to', stores.source]).code).toBe(6)
   })
 
-  it('are 0 for the status of a move whose target does not answer', () => {
-    const stores = filled(5)
-    const url = 'postgres://ada:hunter2@127.0.0.1:1/x'
-    const { code, out, err } = cli.run(['move', 'status', '-s', stores.source, '--to', url, '--timeout', '2'])
-    expect([code, out]).toEqual([0, expect.stringContaining('UNREACHABLE')])
-    expect(out + err).not.toContain('hunter2')
-  })
+  it.each(['status', 'verify', 'soak', 'plan'])(
+    'are 6 (7 for a plan) for %s when the target does not answer, with the cause, and what the other side says',
+    (verb) => {
+      const stores = filled(5)
+      const url = 'postgres://ada:hunter2@127.0.0.1:1/x'
+      const { code, out, err } = cli.run(['move', verb, '-s', stores.source, '--to', url])
+      expect([code, out + err]).toEqual([
+        verb === 'plan' ? 7 : 6,
+        expect.stringContaining('postgres://ada:***@127.0.0.1:1/x cannot be reached: connect ECONNREFUSED'),
+      ])
+      if (verb === 'status') expect(out).toMatch(/UNREACHABLE[\s\S]*old accepts commits/)
+      expect(out + err).not.toContain('hunter2')
+    },
+  )
 })
 
 describe('interrupted and killed', () => {

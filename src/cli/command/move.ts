@@ -95,6 +95,8 @@ export async function moveStatus(
   await using pair = await Pair.open(flags, 'look')
   const statuses = flags.watch ? await watchStatuses(pair, flags, output, signal) : await pair.statuses()
   return {
+    isOk: statuses.every(({ unreachable }) => unreachable.length === 0),
+    exitCode: exit.unreachable,
     data: { domains: statuses },
     lines: statuses.flatMap(statusLines),
     warnings: pair.warnings,
