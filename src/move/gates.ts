@@ -14,7 +14,7 @@ export type GateName =
   /** Both sides were compared in full, lately. */
   | 'verified'
   | 'lag'
-  /** A mover reported lately. */
+  /** A mover reported lately, or what is left is little enough for a cutover to copy it by itself. */
   | 'mover'
   | 'latency'
   /** Every process that reports can reach the target. */
@@ -82,7 +82,7 @@ export function gatesInTheWay(gates: readonly Gate[], isForced = false): readonl
 
 function following({ phase }: Facts): Gate {
   const holds = phase === 'mirroring' || phase === 'reversed'
-  const clears = phase === 'unreachable' ? 'Both sides must answer.' : 'Start the move.'
+  const clears = phase === 'unreachable' ? 'Both sides must answer.' : 'Start the move: underpin move start.'
   return gate('following', holds, `the move is ${phase}`, clears, false)
 }
 
@@ -99,39 +99,53 @@ function noGap({ record }: Facts): Gate {
 
 function noDivergence({ record, digestsDiffer, head }: Facts): Gate {
   const differences = record?.verified?.differences ?? 0
+  const holds = !digestsDiffer && differences === 0
   const found = digestsDiffer
     ? `the digests differ at position ${head}`
-    : `${differences} differences when it was compared last`
-  return gate('no-divergence', !digestsDiffer && differences === 0, found, 'Repair, then verify again.')
+    : `the last comparison found ${differences === 1 ? '1 difference' : `${differences} differences`}`
+  return gate('no-divergence', holds, holds ? 'no difference is known' : found, repairThenVerify)
 }
 
 function verified({ record, now }: Facts, limits: GateLimits): Gate {
   const note = record?.verified ?? null
-  if (note === null) return gate('verified', false, 'both sides were never compared', 'Verify.')
+  if (note === null)
+    return gate('verified', false, 'both sides were never compared', 'Verify: underpin move verify.')
   const ageMs = now - note.at
+  const compared = `${note.compared} records were compared up to position ${note.head}, ${inSeconds(ageMs)} ago`
+  if (note.differences > 0) return gate('verified', false, `${compared}, and differed`, repairThenVerify)
+  if (ageMs <= limits.verifiedForMs) return gate('verified', true, compared, '')
   return gate(
     'verified',
-    ageMs <= limits.verifiedForMs && note.differences === 0,
-    `${note.compared} records were compared up to position ${note.head}, ${inSeconds(ageMs)} ago`,
-    note.differences > 0
-      ? 'Repair, then verify again.'
-      : `Verify again: a comparison counts for ${inSeconds(limits.verifiedForMs)}.`,
+    false,
+    `the last comparison is ${inSeconds(ageMs)} old`,
+    `Verify again: a comparison counts for ${inSeconds(limits.verifiedForMs)}.`,
   )
 }
 
+const repairThenVerify = 'Repair, then verify again: underpin move repair, underpin move verify.'
+
 function lag({ position, head }: Facts, limits: GateLimits): Gate {
-  const clears = `Let a mover run until the copy is at most ${limits.lag} positions behind.`
-  if (position === null || head === null) return gate('lag', false, 'a side does not answer', clears)
-  const behind = Math.max(0, head - position)
+  const clears = `Let a mover copy until at most ${limits.lag} are left: underpin move run --until-caught-up.`
+  const behind = behindOf({ position, head })
+  if (behind === undefined) return gate('lag', false, 'a side does not answer', clears)
   return gate('lag', behind <= limits.lag, `${behind} positions behind`, clears)
 }
 
-function mover({ mover, now }: Facts, limits: GateLimits): Gate {
-  const clears = 'Run a mover in some process: underpin move run, or move.run().'
-  if (mover === undefined) return gate('mover', false, 'no mover ever reported', clears)
-  const ageMs = now - mover.at
-  const found = `a mover reported ${inSeconds(ageMs)} ago, at position ${mover.position}`
-  return gate('mover', ageMs <= limits.moverForMs, found, clears)
+/** A cutover copies what is left before it seals, so a mover that is missing is in the way only if that is much. */
+function mover({ mover, now, position, head }: Facts, limits: GateLimits): Gate {
+  const ageMs = mover === undefined ? undefined : now - mover.at
+  if (ageMs !== undefined && ageMs <= limits.moverForMs)
+    return gate('mover', true, `a mover reported ${inSeconds(ageMs)} ago`, '')
+  const missing =
+    ageMs === undefined ? 'no mover ever reported' : `no mover has reported for ${inSeconds(ageMs)}`
+  const behind = behindOf({ position, head }) ?? Number.POSITIVE_INFINITY
+  if (behind <= limits.lag)
+    return gate('mover', true, `${missing}; a cutover copies by itself what is left`, '')
+  return gate('mover', false, missing, 'Run a mover in some process: underpin move run, or move.run().')
+}
+
+function behindOf({ position, head }: Pick<Facts, 'position' | 'head'>): number | undefined {
+  return position === null || head === null ? undefined : Math.max(0, head - position)
 }
 
 function latency({ latency }: Facts, limits: GateLimits): Gate {
@@ -141,8 +155,8 @@ function latency({ latency }: Facts, limits: GateLimits): Gate {
   return gate(
     'latency',
     targetMs <= mostMs,
-    `${targetMs.toFixed(1)} ms at the target, ${sourceMs.toFixed(1)} ms at the source`,
-    `Is the target far away, or busy? It may take ${mostMs.toFixed(0)} ms.`,
+    `a look takes ${targetMs.toFixed(1)} ms at the target, ${sourceMs.toFixed(1)} ms at the source`,
+    `At the target it may take ${mostMs.toFixed(0)} ms: is it far away, or busy?`,
   )
 }
 
@@ -154,29 +168,40 @@ function processes({ processes, target }: Facts): Gate {
     'processes',
     without.length === 0,
     without.length === 0
-      ? `${processes.length} processes report, all of them reach ${target}`
-      : `${without.length} of ${processes.length} processes do not reach ${target}: ${names}`,
-    `Open their stores with the backend ${target}, or stop them.`,
+      ? `all that report themselves (${processes.length}) reach ${target}`
+      : `${without.length} of ${processes.length} that report themselves cannot reach ${target}: ${names}`,
+    `Open their stores with the backend that it moves to (${target}) as well, or stop them.`,
   )
 }
 
 function notPaused({ record }: Facts): Gate {
   const isPaused = record?.isPaused ?? false
-  return gate('not-paused', !isPaused, isPaused ? 'the movers are paused' : 'not paused', 'Resume.')
+  return gate(
+    'not-paused',
+    !isPaused,
+    isPaused ? 'the movers are paused' : 'not paused',
+    'Resume: underpin move resume.',
+  )
 }
 
 function notHeld({ record }: Facts): Gate {
   const isHeld = record?.isHeld ?? false
-  return gate('not-held', !isHeld, isHeld ? 'a cutover is held' : 'not held', 'Go.')
+  return gate(
+    'not-held',
+    !isHeld,
+    isHeld ? 'a cutover is held, and waits for a go' : 'not held',
+    'Let it go on: underpin move go.',
+  )
 }
 
 function soak({ record }: Facts, limits: GateLimits): Gate {
+  if (limits.soakMs === 0) return gate('soak', true, 'no soak is asked for', '')
   const soakedMs = soakedMsOf(record)
   return gate(
     'soak',
     soakedMs >= limits.soakMs,
-    limits.soakMs === 0 ? 'no soak is asked for' : `all held for ${inSeconds(soakedMs)} while it was watched`,
-    `Soak until they have held for ${inSeconds(limits.soakMs)}.`,
+    `the other gates held for ${inSeconds(soakedMs)} of ${inSeconds(limits.soakMs)} while somebody watched`,
+    'Watch on: underpin move soak; or ask for none: underpin move soak --for 0.',
   )
 }
 
