@@ -259,14 +259,59 @@ describe('dry runs', () => {
       cancel: 3,
       pause: 3,
       resume: 0,
-      go: 0,
+      go: 7,
     })
     expect(stores.move('verify').code).toBe(0)
-    same(stores, { cutover: 3, drill: 3, repair: 0, reopen: 0, soak: 3, 'set maxRate=1': 3 })
+    same(stores, { cutover: 3, drill: 3, repair: 0, reopen: 7, soak: 3, 'set maxRate=1': 3 })
     expect(stores.confirmed('cutover').code).toBe(0)
-    same(stores, { start: 7, cutover: 0, rollback: 3, complete: 3, cancel: 7, run: 3 })
+    same(stores, { start: 7, cutover: 0, drill: 7, rollback: 3, complete: 3, cancel: 7, run: 3 })
     expect(stores.confirmed('complete').code).toBe(0)
     same(stores, { complete: 0, cutover: 0, rollback: 7, run: 7 })
+  })
+
+  it('are refused where the command is, and find nothing to do where it does nothing', () => {
+    const stores = filled(20)
+    const found: Record<string, string> = {}
+    const states: Readonly<Record<string, () => unknown>> = {
+      unbegun: () => undefined,
+      begun: () => stores.move('start', '--until-caught-up', ...patient),
+      verified: () => stores.move('verify'),
+      reversed: () => stores.confirmed('cutover'),
+      completed: () => stores.confirmed('complete'),
+    }
+    for (const [state, enter] of Object.entries(states)) {
+      enter()
+      for (const [verb, ...flags] of quietVerbs) {
+        const dry = stores.move(verb, '--dry-run')
+        // What has something to do would do it.
+        if (dry.code === 3) continue
+        const real = stores.move(verb, ...flags)
+        expect([state, verb, dry.code, real.err]).toEqual([state, verb, real.code, expect.any(String)])
+        if (real.code === 7) expect(real.err).toContain('underpin move')
+        found[state] = `${found[state] ?? ''} ${verb}:${dry.code}`
+      }
+    }
+    expect(found).toEqual({
+      unbegun: ' run:7 cutover:7 drill:7 complete:7 cancel:0 rollback:7 go:7 reopen:7 pause:7 resume:7',
+      begun: ' cutover:7 drill:7 complete:7 rollback:0 go:7 reopen:7 resume:0',
+      verified: ' complete:7 rollback:0 go:7 reopen:7 resume:0',
+      reversed: ' start:7 cutover:0 drill:7 cancel:7 go:7 reopen:7 resume:0',
+      completed:
+        ' start:7 run:7 cutover:0 drill:7 complete:0 cancel:7 rollback:7 go:7 reopen:7 pause:7 resume:7',
+    })
+  })
+
+  const confirmed = ['--yes', '--confirm', 'orders']
+  const quietVerbs = [
+    ...['start', 'run'].map((verb) => [verb, '--until-caught-up'] as const),
+    ...['cutover', 'drill', 'complete', 'cancel'].map((verb) => [verb, ...confirmed] as const),
+    ...(['rollback', 'go', 'reopen', 'pause', 'resume'] as const).map((verb) => [verb] as const),
+  ] as const
+
+  it('refuse a setting that the command refuses', () => {
+    const stores = filled(5)
+    expect(stores.move('start', '--set', 'maxDuty=7', '--dry-run').code).toBe(2)
+    expect(stores.move('set', 'maxDuty=7', '--dry-run').code).toBe(2)
   })
 
   function same(stores: Stores, codes: Readonly<Record<string, number>>): void {
@@ -307,7 +352,6 @@ describe('exit codes of moves', () => {
     expect(cli.run(['move', 'status', '-s', stores.source, '--to', 'memory:']).code).toBe(2)
     expect(stores.move('status', '-d', 'none').code).toBe(2)
     expect(stores.move('status', '--names', 'one').code).toBe(2)
-    expect(stores.move('cutover').code).toBe(6)
     expect(cli.run(['move', 'status', '-s', stores.target, '--to', stores.source]).code).toBe(6)
   })
 

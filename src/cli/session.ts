@@ -128,7 +128,7 @@ export function isPostgres(url: string): boolean {
 }
 
 /** Reading must make neither a file nor a schema. */
-export function missing(url: string): UnderpinError {
+function missing(url: string): UnderpinError {
   return new UnderpinError('unavailable', `There is no store at ${url}`, {
     hint: 'Look at the path or the schema. The commands append, put and import make a store when they are given --create, and migrate makes one.',
   })

@@ -380,7 +380,8 @@ export class Move {
   #change(change: (record: MoveRecord) => MoveRecord): Promise<true> {
     return untilDone<true>(this.#moving.sides.clock, async () => {
       const sight = await seeBoth(this.#moving.sides)
-      if (sight.stage === 'alone') throw refusal(this, 'is in no move', 'Start one.')
+      if (sight.stage === 'alone')
+        throw refusal(this, 'is in no move', 'underpin move status tells where it stands.')
       await changeOwn(this.#moving, sight, change)
       return true
     })

@@ -7,7 +7,7 @@ import {
   foreseeComplete,
   foreseeCutover,
   foreseeDrill,
-  foreseeNote,
+  foreseeGo,
   foreseeReopen,
   isThere,
   linesOf,
@@ -56,10 +56,7 @@ export async function drillMove(flags: CutFlags, output: Output, signal: AbortSi
 
 export async function goMove(flags: MoveFlags): Promise<MoveSummary> {
   await using pair = await Pair.open(flags, flags.dryRun ? 'look' : 'use')
-  if (flags.dryRun)
-    return await foreseen(pair, (status) =>
-      foreseeNote(status, 'let the cutover that is held go on', ({ isHeld }) => isHeld),
-    )
+  if (flags.dryRun) return await foreseen(pair, foreseeGo)
   for (const move of pair.moves) await move.go()
   return await standing(pair, flags)
 }
@@ -94,7 +91,8 @@ async function end(
   output: Output,
   signal: AbortSignal,
 ): Promise<MoveSummary> {
-  await using pair = await Pair.open(flags, flags.dryRun ? 'look' : 'use')
+  // A copy that is given up may be gone, with all of its store.
+  await using pair = await Pair.open(flags, flags.dryRun || verb === 'cancel' ? 'look' : 'use')
   if (flags.dryRun) return await foreseen(pair, foresee)
   await confirmed(pair, foresee, flags, output, signal)
   const owed: string[] = []

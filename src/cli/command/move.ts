@@ -145,9 +145,9 @@ async function watchStatuses(
 /** What the target does not take. None is the good news; one is a gate in the way. */
 export async function moveGaps(flags: MoveFlags): Promise<MoveSummary> {
   await using pair = await Pair.open(flags, 'look')
-  const domains = await Promise.all(
-    pair.moves.map(async (move) => ({ domain: move.domain, gaps: await move.gaps() })),
-  )
+  const statuses = await pair.statuses()
+  const domains = statuses.map(({ domain, record }) => ({ domain, gaps: record?.gap ? [record.gap] : [] }))
+  const unbegun = statuses.filter(({ record }) => record === undefined)
   const rows = domains.flatMap(({ domain, gaps }) =>
     gaps.map(({ position, code, message }) => [domain, position, code, message]),
   )
@@ -155,13 +155,17 @@ export async function moveGaps(flags: MoveFlags): Promise<MoveSummary> {
     isOk: rows.length === 0,
     exitCode: exit.blocked,
     data: { domains },
-    lines:
-      rows.length === 0
-        ? ['No gaps: the target took everything so far.']
-        : toTable(['domain', 'position', 'code', ''], rows),
+    lines: [
+      ...unbegun.map(({ domain }) => `${domain} is in no move`),
+      ...(rows.length > 0 ? toTable(['domain', 'position', 'code', ''], rows) : []),
+      ...(rows.length === 0 && unbegun.length < statuses.length ? [noGaps] : []),
+    ],
     warnings: pair.warnings,
+    nextSteps: nextSteps(unbegun, flags),
   }
 }
+
+const noGaps = 'No gaps: the target took everything so far.'
 
 export async function moveReport(flags: MoveFlags): Promise<MoveSummary> {
   await using pair = await Pair.open(flags, 'look')

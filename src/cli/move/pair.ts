@@ -11,7 +11,7 @@ import {
   type Store,
   UnderpinError,
 } from '../../index.ts'
-import { deadlineMs, domainNeeded, type GlobalFlags, isMissing, missing, storeUrl } from '../session.ts'
+import { deadlineMs, domainNeeded, type GlobalFlags, isMissing, storeUrl } from '../session.ts'
 import { absent, silent } from './stand-in.ts'
 
 /** The flags that all commands of moves share. */
@@ -42,9 +42,17 @@ export class Pair {
   readonly all: Moves
   /** What is odd about the two stores that were named. */
   readonly warnings: readonly string[]
+  /** What it was opened by. */
+  readonly flags: MoveFlags
   readonly #store: AnyStore
 
-  private constructor(store: AnyStore, names: Ends, all: Moves, warnings: readonly string[]) {
+  private constructor(
+    flags: MoveFlags,
+    store: AnyStore,
+    names: Ends,
+    { all, warnings }: { readonly all: Moves; readonly warnings: readonly string[] },
+  ) {
+    this.flags = flags
     this.#store = store
     this.names = names
     this.all = all
@@ -76,7 +84,7 @@ export class Pair {
       const warnings = noted.isTurned
         ? [`The move goes from ${maskSecrets(to)} to ${maskSecrets(from)}: it was taken so`]
         : []
-      return new Pair(store, called, await store.moves(domains, called), warnings)
+      return new Pair(flags, store, called, { all: await store.moves(domains, called), warnings })
     } catch (error) {
       await store.close()
       throw error
@@ -112,7 +120,19 @@ async function placeOf(url: string, how: How, isTarget: boolean): Promise<string
   }
   if (!isAbsent || (isTarget && how === 'make')) return url
   if (isTarget && how === 'look') return absent(url)
-  throw missing(url)
+  throw isTarget ? notBegun(url) : noSource(url)
+}
+
+function notBegun(url: string): UnderpinError {
+  return new UnderpinError('gate', `No move to ${maskSecrets(url)} was begun: there is no store yet`, {
+    hint: 'Look at the path or the schema of --to; if they are right, begin.',
+  })
+}
+
+function noSource(url: string): UnderpinError {
+  return new UnderpinError('unavailable', `There is no store at ${maskSecrets(url)}`, {
+    hint: 'Look at the path or the schema of --store: it is where the domains were before the move.',
+  })
 }
 
 function targetUrl({ to }: MoveFlags): string {

@@ -42,7 +42,7 @@ import { part, positiveNumber, secondsOrNone, wholeNumber } from '../input.ts'
 import type { Output } from '../output.ts'
 import type { Run } from '../run.ts'
 import type { MoverFlags } from './mover.ts'
-import { moveCommand } from './next.ts'
+import { moveCommand, stepsAfterRefusal } from './next.ts'
 import type { MoveFlags } from './pair.ts'
 import { addSetting, type Setting } from './setting.ts'
 
@@ -117,7 +117,10 @@ function addLooking(move: Command, take: Take, signal: AbortSignal): void {
     .action(take(moveReport))
 }
 
-const whenNotOk = { exitWhenNotOk: ({ exitCode }: MoveSummary) => exitCode ?? exit.failure }
+const whenNotOk = {
+  exitWhenNotOk: ({ exitCode }: MoveSummary) => exitCode ?? exit.failure,
+  stepsAfter: stepsAfterRefusal,
+}
 
 function addMirroring(move: Command, run: Run, take: Take, signal: AbortSignal): void {
   move
