@@ -204,6 +204,17 @@ describe('a move by its commands', () => {
   })
 })
 
+describe('the names of the two sides', () => {
+  it('are what kinds of stores they are, when nobody gave any, and the stores are told with them', () => {
+    const stores = filled(5)
+    const url = 'postgres://ada:hunter2@127.0.0.1:1/x'
+    const { out } = cli.run(['move', 'status', '-s', stores.source, '--to', url])
+    expect(out).toMatch(/^orders {2}sqlite → postgres/)
+    expect(out).toContain(`sqlite is ${stores.source}, postgres is postgres://ada:***@127.0.0.1:1/x`)
+    expect(cli.run(['move', 'status', ...stores.flags]).out).toMatch(/^orders {2}old → new/)
+  })
+})
+
 describe('confirmation', () => {
   it.each([['drill', 'cutover', 'complete'], ['cancel']])(
     'is needed for %s, with the line that gives it',
@@ -365,7 +376,7 @@ describe('exit codes of moves', () => {
         verb === 'plan' ? 7 : 6,
         expect.stringContaining('postgres://ada:***@127.0.0.1:1/x cannot be reached: connect ECONNREFUSED'),
       ])
-      if (verb === 'status') expect(out).toMatch(/UNREACHABLE[\s\S]*old accepts commits/)
+      if (verb === 'status') expect(out).toMatch(/UNREACHABLE[\s\S]*sqlite accepts commits/)
       expect(out + err).not.toContain('hunter2')
     },
   )

@@ -20,6 +20,8 @@ export interface Known {
   /** Undefined where a side does not answer. */
   readonly source: Fence | undefined
   readonly target: Fence | undefined
+  /** Positions that the copy lacks. */
+  readonly behind: number
   readonly record: MoveRecord | undefined
   readonly gates: readonly Gate[]
 }
@@ -125,8 +127,7 @@ function explainAlone(known: Known, source: Fence, target: Fence): Explained {
 }
 
 function explainMirroring(known: Known): Explained {
-  const { lead, other, isTurned, record, source, target, gates } = known
-  const behind = Math.max(0, (source?.head ?? 0) - (target?.head ?? 0))
+  const { lead, other, isTurned, record, behind, gates } = known
   const before = isTurned ? `The domain is cut over: ${lead}` : lead
   const inTheWay = gatesInTheWay(gates)
   const ends: NextStep[] = isTurned
@@ -149,7 +150,7 @@ function explainMirroring(known: Known): Explained {
       : ` It stands still before position ${record.gap.position}: ${record.gap.message}.`
   const noRecord = record === undefined ? ' The start was broken off before it was noted.' : ''
   return {
-    explanation: `${before} accepts commits, ${other} follows ${behind} positions behind.${gap}${last}${noRecord} ${
+    explanation: `${before} accepts commits, ${other} follows${behindWords(behind)}.${gap}${last}${noRecord} ${
       inTheWay.length === 0
         ? 'No gate is in the way of a cutover.'
         : `In the way of a cutover: ${inTheWay.map(({ name }) => name).join(', ')}.`
@@ -162,6 +163,11 @@ function explainMirroring(known: Known): Explained {
       ...ends,
     ]),
   }
+}
+
+function behindWords(behind: number): string {
+  if (behind === 0) return ' and lacks nothing'
+  return behind === 1 ? ', 1 position behind' : `, ${behind} positions behind`
 }
 
 function stepFor(name: Gate['name'], found: string): NextStep[] {

@@ -128,7 +128,12 @@ function lag({ position, head }: Facts, limits: GateLimits): Gate {
   const clears = `Let a mover copy until at most ${limits.lag} are left: underpin move run --until-caught-up.`
   const behind = behindOf({ position, head })
   if (behind === undefined) return gate('lag', false, 'a side does not answer', clears)
-  return gate('lag', behind <= limits.lag, `${behind} positions behind`, clears)
+  return gate(
+    'lag',
+    behind <= limits.lag,
+    behind === 0 ? 'nothing is lacking' : `${behind} positions behind`,
+    clears,
+  )
 }
 
 /** A cutover copies what is left before it seals, so a mover that is missing is in the way only if that is much. */

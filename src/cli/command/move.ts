@@ -42,8 +42,8 @@ export async function planMove(flags: PlanFlags, output: Output, signal: AbortSi
   return {
     isOk: canStart,
     exitCode: exit.blocked,
-    data: { domains: plans },
-    lines: plans.flatMap(planLines),
+    data: { domains: plans, stores: pair.stores },
+    lines: [...plans.flatMap(planLines), escapeText(pair.legend)],
     warnings: [...pair.warnings, ...(await pair.statuses()).flatMap(misplaced)],
     nextSteps: canStart ? [{ why: 'Begin', command: moveCommand('start', flags) }] : [],
   }
@@ -97,8 +97,8 @@ export async function moveStatus(
   return {
     isOk: statuses.every(({ unreachable }) => unreachable.length === 0),
     exitCode: exit.unreachable,
-    data: { domains: statuses },
-    lines: statuses.flatMap(statusLines),
+    data: { domains: statuses, stores: pair.stores },
+    lines: [...statuses.flatMap(statusLines), escapeText(pair.legend)],
     warnings: pair.warnings,
     nextSteps: nextSteps(statuses, flags),
   }

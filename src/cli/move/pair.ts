@@ -11,7 +11,7 @@ import {
   type Store,
   UnderpinError,
 } from '../../index.ts'
-import { deadlineMs, domainNeeded, type GlobalFlags, isMissing, storeUrl } from '../session.ts'
+import { deadlineMs, domainNeeded, type GlobalFlags, isMissing, isPostgres, storeUrl } from '../session.ts'
 import { absent, silent } from './stand-in.ts'
 
 /** The flags that all commands of moves share. */
@@ -42,6 +42,8 @@ export class Pair {
   readonly all: Moves
   /** What is odd about the two stores that were named. */
   readonly warnings: readonly string[]
+  /** Which store each of the names stands for, without its password. */
+  readonly stores: Readonly<Record<string, string>>
   /** What it was opened by. */
   readonly flags: MoveFlags
   readonly #store: AnyStore
@@ -50,8 +52,13 @@ export class Pair {
     flags: MoveFlags,
     store: AnyStore,
     names: Ends,
-    { all, warnings }: { readonly all: Moves; readonly warnings: readonly string[] },
+    {
+      all,
+      stores,
+      warnings,
+    }: { readonly all: Moves; readonly stores: Pair['stores']; readonly warnings: readonly string[] },
   ) {
+    this.stores = stores
     this.flags = flags
     this.#store = store
     this.names = names
@@ -69,22 +76,24 @@ export class Pair {
     const [from, to] = [storeUrl(flags), targetUrl(flags)]
     if (from === to)
       throw new UnderpinError('invalid', 'The store to move from and the one to move to are the same')
-    const names = namesOf(flags)
-    const [source, target] = [() => placeOf(from, how, false), () => placeOf(to, how, true)]
-    let store = await open({ [names.from]: await source(), [names.to]: await target() }, flags)
+    const names = namesOf(flags.names ?? defaultNames(from, to))
+    const [openFrom, openTo] = [() => placeOf(from, how, false), () => placeOf(to, how, true)]
+    let store = await open({ [names.from]: await openFrom(), [names.to]: await openTo() }, flags)
     try {
       const domains = await domainsOf(store, flags)
       const noted = await notedOf(store, names, domains)
       const called = flags.names === undefined ? (noted.names ?? names) : names
       if (noted.isTurned || called.from !== names.from || called.to !== names.to) {
         await store.close()
-        const [first, second] = noted.isTurned ? [target, source] : [source, target]
+        const [first, second] = noted.isTurned ? [openTo, openFrom] : [openFrom, openTo]
         store = await open({ [called.from]: await first(), [called.to]: await second() }, flags)
       }
       const warnings = noted.isTurned
         ? [`The move goes from ${maskSecrets(to)} to ${maskSecrets(from)}: it was taken so`]
         : []
-      return new Pair(flags, store, called, { all: await store.moves(domains, called), warnings })
+      const [source, target] = (noted.isTurned ? [to, from] : [from, to]).map(maskSecrets)
+      const stores = { [called.from]: source ?? '', [called.to]: target ?? '' }
+      return new Pair(flags, store, called, { all: await store.moves(domains, called), stores, warnings })
     } catch (error) {
       await store.close()
       throw error
@@ -94,6 +103,13 @@ export class Pair {
   /** Where each of the moves stands, in the order of the domains. */
   statuses(): Promise<readonly MoveStatus[]> {
     return Promise.all(this.moves.map((move) => move.status()))
+  }
+
+  /** For example `postgres is postgres://localhost/app`. */
+  get legend(): string {
+    return Object.entries(this.stores)
+      .map(([name, url]) => `${name} is ${url}`)
+      .join(', ')
   }
 
   close(): Promise<void> {
@@ -144,7 +160,17 @@ function targetUrl({ to }: MoveFlags): string {
   throw new UnderpinError('invalid', 'A store in memory ends with this process: nothing can move to it')
 }
 
-function namesOf({ names = 'old,new' }: MoveFlags): Ends {
+/** What kind of store a URL names: what its backend is called, unless somebody gave it a name. */
+function kindOf(url: string): string {
+  return isPostgres(url) ? 'postgres' : (/^\w+/.exec(url)?.[0] ?? url)
+}
+
+function defaultNames(from: string, to: string): string {
+  const kinds = [kindOf(from), kindOf(to)]
+  return kinds[0] === kinds[1] ? 'old,new' : kinds.join(',')
+}
+
+function namesOf(names: string): Ends {
   const [from, to, ...more] = names.split(',').map((name) => name.trim())
   if (from && to && from !== to && more.length === 0) return { from, to }
   throw new UnderpinError('invalid', `--names takes two names, not ${JSON.stringify(names)}`, {

@@ -54,7 +54,7 @@ export function addMoves(program: Command, run: Run, signal: AbortSignal): void 
     .addOption(to.env('UNDERPIN_TO'))
     .option(
       '--names <from,to>',
-      'what the application calls the two backends; as the move was begun, or old,new, if left out',
+      'what the application calls the two backends; if left out, as the move was begun, or the kinds of the stores (old,new for two of a kind)',
     )
     .addHelpText('after', examples)
   const take: Take = (work) => (_, command) =>
