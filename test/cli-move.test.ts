@@ -458,6 +458,23 @@ describe('interrupted and killed', () => {
   }
 })
 
+describe('a cutover that is held', () => {
+  it('says what it waits for, is seen in the status, and goes on by a command of another process', async () => {
+    const stores = mirrored()
+    const child = stores.start('cutover', '--hold', '--yes', '--confirm', 'orders')
+    await once(child.stderr as NodeJS.ReadableStream, 'data')
+    const end = ended(child)
+    while (stores.envelope('status').data.domains[0].record.isHeld !== true) await setImmediate()
+    expect(stores.move('status').out).toContain('A cutover is held, and waits for a go.')
+    expect(stores.move('go')).toMatchObject({ code: 0, out: expect.stringContaining('orders goes on') })
+    expect(await end).toMatchObject({ code: 0, out: expect.stringContaining('old → new  at position') })
+    expect(stores.move('go')).toMatchObject({
+      code: 7,
+      err: expect.stringContaining('underpin move rollback'),
+    })
+  })
+})
+
 describe('what is shown of a move', () => {
   it('is redrawn as records while it is watched, until the move has ended', async () => {
     const stores = mirrored()

@@ -150,11 +150,7 @@ function explainMirroring(known: Known): Explained {
       : ` It stands still before position ${record.gap.position}: ${record.gap.message}.`
   const noRecord = record === undefined ? ' The start was broken off before it was noted.' : ''
   return {
-    explanation: `${before} accepts commits, ${other} follows${behindWords(behind)}.${gap}${last}${noRecord} ${
-      inTheWay.length === 0
-        ? 'No gate is in the way of a cutover.'
-        : `In the way of a cutover: ${inTheWay.map(({ name }) => name).join(', ')}.`
-    }`,
+    explanation: `${before} accepts commits, ${other} follows${behindWords(behind)}.${gap}${last}${noRecord} ${gateWords(inTheWay)}`,
     next: unique([
       ...(record === undefined && !isTurned ? [{ verb: 'start', why: 'notes the move' } as const] : []),
       ...held,
@@ -163,6 +159,12 @@ function explainMirroring(known: Known): Explained {
       ...ends,
     ]),
   }
+}
+
+function gateWords(inTheWay: readonly Gate[]): string {
+  if (inTheWay.length === 0) return 'No gate is in the way of a cutover.'
+  if (inTheWay.every(({ name }) => name === 'not-held')) return 'A cutover is held, and waits for a go.'
+  return `In the way of a cutover: ${inTheWay.map(({ name }) => name).join(', ')}.`
 }
 
 function behindWords(behind: number): string {

@@ -195,7 +195,7 @@ function cutoverLines(domain: string, report: CutoverReport): string[] {
   const ms = (value: number) => `${value.toFixed(0)} ms`
   const waited =
     callers === null
-      ? 'no caller noted a wait (yet)'
+      ? 'no process has noted that its callers waited; they do so within a second: underpin move report'
       : `${counted(callers.count, 'caller', 'callers')} in ${counted(callers.processes, 'process', 'processes')} waited: half of them up to ${ms(callers.p50Ms)}, 99 of 100 up to ${ms(callers.p99Ms)}, the longest ${ms(callers.maxMs)}`
   const compared = verified === null ? 'never verified' : `${showNumber(verified.compared)} records verified`
   return [

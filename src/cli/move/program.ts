@@ -237,7 +237,7 @@ function addSwitching(move: Command, take: Take, signal: AbortSignal): void {
   cut('rollback')
     .description('the source takes over again, as often as wanted, until complete')
     .option(...hold)
-    .action(take((flags: CutFlags) => rollBack(flags, signal)))
+    .action(take((flags: CutFlags, output) => rollBack(flags, output, signal)))
   cut('drill')
     .description('a cutover and a rollback, with both reports; asks for the name of the domain')
     .option(...confirmation)
