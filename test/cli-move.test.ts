@@ -360,7 +360,9 @@ describe('exit codes of moves', () => {
       err: expect.stringContaining('--to'),
     })
     expect(cli.run(['move', 'status', '-s', stores.source, '--to', stores.source]).code).toBe(2)
-    expect(cli.run(['move', 'status', '-s', stores.source, '--to', 'memory:']).code).toBe(2)
+    for (const url of ['memory:', 'mysql://localhost/x', 'postgres://localhost:99999/x'])
+      expect(cli.run(['move', 'status', '-s', stores.source, '--to', url]).code).toBe(2)
+    expect(cli.run(['info', '-s', 'mysql://localhost/x']).code).toBe(2)
     expect(stores.move('status', '-d', 'none').code).toBe(2)
     expect(stores.move('status', '--names', 'one').code).toBe(2)
     expect(cli.run(['move', 'status', '-s', stores.target, '--to', stores.source]).code).toBe(6)

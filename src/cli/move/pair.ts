@@ -11,7 +11,15 @@ import {
   type Store,
   UnderpinError,
 } from '../../index.ts'
-import { deadlineMs, domainNeeded, type GlobalFlags, isMissing, isPostgres, storeUrl } from '../session.ts'
+import {
+  checkedUrl,
+  deadlineMs,
+  domainNeeded,
+  type GlobalFlags,
+  isMissing,
+  isPostgres,
+  storeUrl,
+} from '../session.ts'
 import { absent, silent } from './stand-in.ts'
 
 /** The flags that all commands of moves share. */
@@ -156,7 +164,7 @@ function targetUrl({ to }: MoveFlags): string {
     throw new UnderpinError('invalid', 'No store to move to was named', {
       hint: 'Give --to URL (for example postgres://localhost/app), or set UNDERPIN_TO.',
     })
-  if (!/^memory:|^sqlite::memory:/.test(to)) return to
+  if (!/^memory:|^sqlite::memory:/.test(to)) return checkedUrl(to)
   throw new UnderpinError('invalid', 'A store in memory ends with this process: nothing can move to it')
 }
 
