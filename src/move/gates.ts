@@ -128,12 +128,8 @@ function lag({ position, head }: Facts, limits: GateLimits): Gate {
   const clears = `Let a mover copy until at most ${limits.lag} are left: underpin move run --until-caught-up.`
   const behind = behindOf({ position, head })
   if (behind === undefined) return gate('lag', false, 'a side does not answer', clears)
-  return gate(
-    'lag',
-    behind <= limits.lag,
-    behind === 0 ? 'nothing is lacking' : `${behind} positions behind`,
-    clears,
-  )
+  const found = behind === 1 ? '1 position behind' : `${behind} positions behind`
+  return gate('lag', behind <= limits.lag, behind === 0 ? 'nothing is lacking' : found, clears)
 }
 
 /** A cutover copies what is left before it seals, so a mover that is missing is in the way only if that is much. */

@@ -1,5 +1,11 @@
 /** `underpin move plan`, `status`, `gaps`, `report`, `shadow`: what a move would meet, where it stands, how it went. */
-import type { CutoverReport, MovePlan, MoveStatus, Prediction } from '../../index.ts'
+import {
+  type CutoverReport,
+  type MovePlan,
+  type MoveStatus,
+  type Prediction,
+  systemClock,
+} from '../../index.ts'
 import { type ExitCode, exit } from '../exit.ts'
 import { Board, pause } from '../move/board.ts'
 import { gateLines, showClock, statusLine } from '../move/line.ts'
@@ -185,6 +191,16 @@ export function reportLines(domain: string, cutovers: readonly CutoverReport[]):
   return cutovers.flatMap((cutover) => cutoverLines(domain, cutover)).map(escapeText)
 }
 
+/** Processes note how long their callers waited when nobody has waited for a moment. */
+const notedWithinMs = 5_000
+
+function unnoted(at: number): string {
+  const isRecent = systemClock.now() - at < notedWithinMs
+  return isRecent
+    ? 'how long callers waited, their processes note in a moment: underpin move report'
+    : 'no process noted that its callers waited'
+}
+
 function cutoverLines(domain: string, report: CutoverReport): string[] {
   const { at, from, to, by, head, digest, isForced, pauseMs, drained, callers, verified } = report
   const who = `${by === null ? '' : `  by ${by}`}${isForced ? '  FORCED' : ''}`
@@ -195,7 +211,7 @@ function cutoverLines(domain: string, report: CutoverReport): string[] {
   const ms = (value: number) => `${value.toFixed(0)} ms`
   const waited =
     callers === null
-      ? 'no process has noted that its callers waited; they do so within a second: underpin move report'
+      ? unnoted(at)
       : `${counted(callers.count, 'caller', 'callers')} in ${counted(callers.processes, 'process', 'processes')} waited: half of them up to ${ms(callers.p50Ms)}, 99 of 100 up to ${ms(callers.p99Ms)}, the longest ${ms(callers.maxMs)}`
   const compared = verified === null ? 'never verified' : `${showNumber(verified.compared)} records verified`
   return [

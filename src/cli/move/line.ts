@@ -40,11 +40,23 @@ export function moverLines({ domain, from, to }: MoveEnds, now: Progress | undef
   const pace = isBehind ? [showRate(recordsPerSecond), ...(eta === undefined ? [] : [showEta(eta)])] : []
   const held = throttle.filter(({ isLimiting }) => isLimiting).map(({ cause }) => causes[cause])
   return [
-    [domain, `${from} → ${to}`, bar, counts, ...pace, ...(state === 'copying' ? [] : [state])].join('  '),
+    [domain, `${from} → ${to}`, bar, counts, ...pace, ...(state === 'copying' ? [] : [states[state]])].join(
+      '  ',
+    ),
     ...(held.length === 0 ? [] : [`  held back by ${held.join(', ')}`]),
     ...(gap === undefined ? [] : [`  GAP at position ${gap.position}: ${gap.message}`]),
     ...(trouble === undefined ? [] : [`  tries again: ${trouble.message}`]),
   ].map(escapeText)
+}
+
+/** What a mover does that does not copy. */
+const states: Readonly<Record<Exclude<Progress['state'], 'copying'>, string>> = {
+  waiting: 'waiting for changes',
+  paused: 'paused',
+  beside: 'watching another mover',
+  gap: 'before a gap',
+  retrying: 'trying again',
+  turning: 'a cutover is under way',
 }
 
 /** What a mover gives way to. */
