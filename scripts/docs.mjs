@@ -5,6 +5,7 @@ import { memory } from '../dist/backend/memory.js'
 import { postgres } from '../dist/backend/postgres/postgres.js'
 import { sqlite } from '../dist/backend/sqlite/sqlite.js'
 import { errorCodes } from '../dist/error.js'
+import { samplesCompile } from './samples.mjs'
 
 const root = new URL('..', import.meta.url)
 const isCheck = process.argv.includes('--check')
@@ -94,3 +95,4 @@ function write(path, text) {
 
 write('README.md', between(readFileSync(new URL('README.md', root), 'utf8'), 'backends', backendsTable()))
 write('docs/errors.md', errorsPage())
+if (isCheck && !samplesCompile()) process.exitCode = 1

@@ -138,7 +138,13 @@ export type {
 } from './move/record.ts'
 export type { RepairOptions, RepairReport, RepairStep } from './move/repair.ts'
 export type { CallersPause, CutoverReport } from './move/report.ts'
-export type { GateLimits, MoveSettings, SettingsChange } from './move/settings.ts'
+export {
+  changeSettings,
+  defaultSettings,
+  type GateLimits,
+  type MoveSettings,
+  type SettingsChange,
+} from './move/settings.ts'
 export type { ShadowCounts, ShadowExample, ShadowReport } from './move/shadow.ts'
 export type { SoakOptions, SoakProgress } from './move/soak.ts'
 export type { Latency, MoveStatus, NextStep, Phase } from './move/status.ts'

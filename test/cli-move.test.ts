@@ -204,6 +204,17 @@ describe('a move by its commands', () => {
   })
 })
 
+describe('the names of the two sides', () => {
+  it('are what kinds of stores they are, when nobody gave any, and the stores are told with them', () => {
+    const stores = filled(5)
+    const url = 'postgres://ada:hunter2@127.0.0.1:1/x'
+    const { out } = cli.run(['move', 'status', '-s', stores.source, '--to', url])
+    expect(out).toMatch(/^orders {2}sqlite → postgres/)
+    expect(out).toContain(`sqlite is ${stores.source}, postgres is postgres://ada:***@127.0.0.1:1/x`)
+    expect(cli.run(['move', 'status', ...stores.flags]).out).toMatch(/^orders {2}old → new/)
+  })
+})
+
 describe('confirmation', () => {
   it.each([['drill', 'cutover', 'complete'], ['cancel']])(
     'is needed for %s, with the line that gives it',
@@ -259,14 +270,59 @@ describe('dry runs', () => {
       cancel: 3,
       pause: 3,
       resume: 0,
-      go: 0,
+      go: 7,
     })
     expect(stores.move('verify').code).toBe(0)
-    same(stores, { cutover: 3, drill: 3, repair: 0, reopen: 0, soak: 3, 'set maxRate=1': 3 })
+    same(stores, { cutover: 3, drill: 3, repair: 0, reopen: 7, soak: 3, 'set maxRate=1': 3 })
     expect(stores.confirmed('cutover').code).toBe(0)
-    same(stores, { start: 7, cutover: 0, rollback: 3, complete: 3, cancel: 7, run: 3 })
+    same(stores, { start: 7, cutover: 0, drill: 7, rollback: 3, complete: 3, cancel: 7, run: 3 })
     expect(stores.confirmed('complete').code).toBe(0)
     same(stores, { complete: 0, cutover: 0, rollback: 7, run: 7 })
+  })
+
+  it('are refused where the command is, and find nothing to do where it does nothing', () => {
+    const stores = filled(20)
+    const found: Record<string, string> = {}
+    const states: Readonly<Record<string, () => unknown>> = {
+      unbegun: () => undefined,
+      begun: () => stores.move('start', '--until-caught-up', ...patient),
+      verified: () => stores.move('verify'),
+      reversed: () => stores.confirmed('cutover'),
+      completed: () => stores.confirmed('complete'),
+    }
+    for (const [state, enter] of Object.entries(states)) {
+      enter()
+      for (const [verb, ...flags] of quietVerbs) {
+        const dry = stores.move(verb, '--dry-run')
+        // What has something to do would do it.
+        if (dry.code === 3) continue
+        const real = stores.move(verb, ...flags)
+        expect([state, verb, dry.code, real.err]).toEqual([state, verb, real.code, expect.any(String)])
+        if (real.code === 7) expect(real.err).toContain('underpin move')
+        found[state] = `${found[state] ?? ''} ${verb}:${dry.code}`
+      }
+    }
+    expect(found).toEqual({
+      unbegun: ' run:7 cutover:7 drill:7 complete:7 cancel:0 rollback:7 go:7 reopen:7 pause:7 resume:7',
+      begun: ' cutover:7 drill:7 complete:7 rollback:0 go:7 reopen:7 resume:0',
+      verified: ' complete:7 rollback:0 go:7 reopen:7 resume:0',
+      reversed: ' start:7 cutover:0 drill:7 cancel:7 go:7 reopen:7 resume:0',
+      completed:
+        ' start:7 run:7 cutover:0 drill:7 complete:0 cancel:7 rollback:7 go:7 reopen:7 pause:7 resume:7',
+    })
+  })
+
+  const confirmed = ['--yes', '--confirm', 'orders']
+  const quietVerbs = [
+    ...['start', 'run'].map((verb) => [verb, '--until-caught-up'] as const),
+    ...['cutover', 'drill', 'complete', 'cancel'].map((verb) => [verb, ...confirmed] as const),
+    ...(['rollback', 'go', 'reopen', 'pause', 'resume'] as const).map((verb) => [verb] as const),
+  ] as const
+
+  it('refuse a setting that the command refuses', () => {
+    const stores = filled(5)
+    expect(stores.move('start', '--set', 'maxDuty=7', '--dry-run').code).toBe(2)
+    expect(stores.move('set', 'maxDuty=7', '--dry-run').code).toBe(2)
   })
 
   function same(stores: Stores, codes: Readonly<Record<string, number>>): void {
@@ -304,20 +360,28 @@ describe('exit codes of moves', () => {
       err: expect.stringContaining('--to'),
     })
     expect(cli.run(['move', 'status', '-s', stores.source, '--to', stores.source]).code).toBe(2)
-    expect(cli.run(['move', 'status', '-s', stores.source, '--to', 'memory:']).code).toBe(2)
+    for (const url of ['memory:', 'mysql://localhost/x', 'postgres://localhost:99999/x'])
+      expect(cli.run(['move', 'status', '-s', stores.source, '--to', url]).code).toBe(2)
+    expect(cli.run(['info', '-s', 'mysql://localhost/x']).code).toBe(2)
     expect(stores.move('status', '-d', 'none').code).toBe(2)
     expect(stores.move('status', '--names', 'one').code).toBe(2)
-    expect(stores.move('cutover').code).toBe(6)
     expect(cli.run(['move', 'status', '-s', stores.target, '--to', stores.source]).code).toBe(6)
   })
 
-  it('are 0 for the status of a move whose target does not answer', () => {
-    const stores = filled(5)
-    const url = 'postgres://ada:hunter2@127.0.0.1:1/x'
-    const { code, out, err } = cli.run(['move', 'status', '-s', stores.source, '--to', url, '--timeout', '2'])
-    expect([code, out]).toEqual([0, expect.stringContaining('UNREACHABLE')])
-    expect(out + err).not.toContain('hunter2')
-  })
+  it.each(['status', 'verify', 'soak', 'plan'])(
+    'are 6 (7 for a plan) for %s when the target does not answer, with the cause, and what the other side says',
+    (verb) => {
+      const stores = filled(5)
+      const url = 'postgres://ada:hunter2@127.0.0.1:1/x'
+      const { code, out, err } = cli.run(['move', verb, '-s', stores.source, '--to', url])
+      expect([code, out + err]).toEqual([
+        verb === 'plan' ? 7 : 6,
+        expect.stringContaining('postgres://ada:***@127.0.0.1:1/x cannot be reached: connect ECONNREFUSED'),
+      ])
+      if (verb === 'status') expect(out).toMatch(/UNREACHABLE[\s\S]*sqlite accepts commits/)
+      expect(out + err).not.toContain('hunter2')
+    },
+  )
 })
 
 describe('interrupted and killed', () => {
@@ -394,6 +458,23 @@ describe('interrupted and killed', () => {
     await end
     return phaseOf(stores)
   }
+})
+
+describe('a cutover that is held', () => {
+  it('says what it waits for, is seen in the status, and goes on by a command of another process', async () => {
+    const stores = mirrored()
+    const child = stores.start('cutover', '--hold', '--yes', '--confirm', 'orders')
+    await once(child.stderr as NodeJS.ReadableStream, 'data')
+    const end = ended(child)
+    while (stores.envelope('status').data.domains[0].record.isHeld !== true) await setImmediate()
+    expect(stores.move('status').out).toContain('A cutover is held, and waits for a go.')
+    expect(stores.move('go')).toMatchObject({ code: 0, out: expect.stringContaining('orders goes on') })
+    expect(await end).toMatchObject({ code: 0, out: expect.stringContaining('old → new  at position') })
+    expect(stores.move('go')).toMatchObject({
+      code: 7,
+      err: expect.stringContaining('underpin move rollback'),
+    })
+  })
 })
 
 describe('what is shown of a move', () => {

@@ -25,7 +25,7 @@ describe('the command line on a domain with a truncated stream', () => {
     const flags = ['-s', url, '-d', 'shop']
 
     expect(cli.run(['verify', ...flags, '--no-progress']).code).toBe(0)
-    expect(cli.run(['doctor', ...flags]).out).toContain('1 streams truncated')
+    expect(cli.run(['doctor', ...flags]).out).toContain('1 stream truncated')
 
     const read = cli.envelope(['read', 'a', ...flags])
     expect(read.error).toMatchObject({

@@ -71,6 +71,10 @@ export function seconds(text: string): number {
   throw new InvalidArgumentError('It must be a number of seconds.')
 }
 
+export function secondsOrNone(text: string): number {
+  return text.trim() !== '' && Number(text) === 0 ? 0 : seconds(text)
+}
+
 export function part(text: string): number {
   const value = Number(text)
   if (value >= 0 && value <= 1 && text.trim() !== '') return value

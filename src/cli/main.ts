@@ -1,9 +1,7 @@
 #!/usr/bin/env node
 /** `underpin`: the command line. An application like any other: it imports the public surface only. */
-import { CommanderError } from 'commander'
+import { runCommandLine } from './command-line.ts'
 import { exit } from './exit.ts'
-import { Output } from './output.ts'
-import { toProgram } from './program.ts'
 
 const interrupt = new AbortController()
 
@@ -20,11 +18,4 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
     process.once(signal, () => process.exit(exit.interrupted))
   })
 
-try {
-  await toProgram(interrupt.signal).parseAsync()
-} catch (error) {
-  if (!(error instanceof CommanderError)) throw error
-  process.exitCode = error.exitCode === 0 ? exit.ok : exit.usage
-  if (error.exitCode !== 0 && process.argv.includes('--json'))
-    await new Output({ json: true }).usage(error.message)
-}
+process.exitCode = await runCommandLine(process.argv.slice(2), interrupt.signal)

@@ -12,15 +12,15 @@ import { info } from './command/info.ts'
 import { type MigrateFlags, migrate } from './command/migrate.ts'
 import { checkSchema, type SchemaFlags } from './command/schema.ts'
 import { type AppendFlags, append, type ReadFlags, read, type TailFlags, tail } from './command/streams.ts'
-import { exit } from './exit.ts'
+import { type ExitCode, exit } from './exit.ts'
 import { fieldValue, fieldValues, numberOr, positiveNumber, seconds, time, wholeNumber } from './input.ts'
 import { addMoves } from './move/program.ts'
 import { type Run, toRun } from './run.ts'
 
-/** All of `underpin`. The signal aborts when the command is interrupted. */
-export function toProgram(signal: AbortSignal): Command {
+/** All of `underpin`. The signal aborts when the command is interrupted; `end` is told its exit code. */
+export function toProgram(signal: AbortSignal, end: (code: ExitCode) => void): Command {
   const program = new Command('underpin')
-  const run = toRun(signal)
+  const run = toRun(signal, end)
   addGlobalOptions(program)
   program.helpCommand('help [command]', 'the help of a command')
   addLooking(program, run, signal)

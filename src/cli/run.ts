@@ -1,7 +1,7 @@
-/** Runs a command, prints what came of it, and sets the exit code. */
+/** Runs a command, prints what came of it, and tells the exit code. */
 import type { Command } from 'commander'
 import { type ExitCode, exit, exitCodeOf } from './exit.ts'
-import { Output, type Summary } from './output.ts'
+import { type NextStep, Output, type Summary } from './output.ts'
 import type { GlobalFlags } from './session.ts'
 
 export interface RunOptions<S extends Summary> {
@@ -9,6 +9,8 @@ export interface RunOptions<S extends Summary> {
   readonly exitWhenNotOk?: (summary: S) => ExitCode
   /** The command that goes on when this one was interrupted. */
   readonly resume?: () => string
+  /** What can be done where this one failed. */
+  readonly stepsAfter?: (error: unknown, flags: GlobalFlags) => Promise<readonly NextStep[]>
 }
 
 export type Run = <F extends GlobalFlags, S extends Summary>(
@@ -17,19 +19,22 @@ export type Run = <F extends GlobalFlags, S extends Summary>(
   options?: RunOptions<S>,
 ) => Promise<void>
 
-export function toRun(signal: AbortSignal): Run {
-  return async (command, work, { exitWhenNotOk, resume } = {}) => {
+export function toRun(signal: AbortSignal, end: (code: ExitCode) => void): Run {
+  return async (command, work, { exitWhenNotOk, resume, stepsAfter } = {}) => {
     const flags = command.optsWithGlobals() as Parameters<typeof work>[0]
     const output = new Output(flags)
     try {
       const summary = await work(flags, output)
       await output.finish(summary)
-      process.exitCode = summary.isOk === false ? (exitWhenNotOk?.(summary) ?? exit.failure) : exit.ok
+      end(summary.isOk === false ? (exitWhenNotOk?.(summary) ?? exit.failure) : exit.ok)
     } catch (error) {
       const canResume = signal.aborted && resume !== undefined
-      await output.fail(error, canResume ? [{ why: 'Go on with it', command: resume() }] : [])
-      process.exitCode = exitCodeOf(error)
+      const steps = canResume
+        ? [{ why: 'Go on with it', command: resume() }]
+        : await stepsAfter?.(error, flags)
+      await output.fail(error, steps)
+      end(exitCodeOf(error))
     }
-    if (signal.aborted) process.exitCode = exit.interrupted
+    if (signal.aborted) end(exit.interrupted)
   }
 }

@@ -2,7 +2,7 @@
 import { existsSync, statSync } from 'node:fs'
 import { inspectPostgres } from '../backend/postgres/postgres.ts'
 import type { Backend, Domain, DomainOptions, Store } from '../index.ts'
-import { openStore, storedEvents, UnderpinError } from '../index.ts'
+import { maskSecrets, openStore, storedEvents, UnderpinError } from '../index.ts'
 import type { OutputFlags } from './output.ts'
 
 /** The flags that all commands share. */
@@ -105,9 +105,18 @@ export class Session {
 }
 
 export function storeUrl(flags: GlobalFlags): string {
-  if (flags.store !== undefined) return flags.store
+  if (flags.store !== undefined) return checkedUrl(flags.store)
   throw new UnderpinError('invalid', 'No store was named', {
     hint: 'Give --store URL (for example sqlite:./app.db), or set UNDERPIN_STORE.',
+  })
+}
+
+/** The URL, if it can name a store at all; else `invalid`, as for any other wrong argument. */
+export function checkedUrl(url: string): string {
+  const isKnown = /^(?:memory|sqlite|postgres|postgresql):/i.test(url)
+  if (isKnown && (!isPostgres(url) || URL.canParse(url))) return url
+  throw new UnderpinError('invalid', `${JSON.stringify(maskSecrets(url))} is no URL of a store`, {
+    hint: 'Give one like sqlite:./app.db, postgres://user@host:5432/database or memory:',
   })
 }
 
@@ -128,7 +137,7 @@ export function isPostgres(url: string): boolean {
 }
 
 /** Reading must make neither a file nor a schema. */
-export function missing(url: string): UnderpinError {
+function missing(url: string): UnderpinError {
   return new UnderpinError('unavailable', `There is no store at ${url}`, {
     hint: 'Look at the path or the schema. The commands append, put and import make a store when they are given --create, and migrate makes one.',
   })

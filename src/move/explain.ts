@@ -20,6 +20,8 @@ export interface Known {
   /** Undefined where a side does not answer. */
   readonly source: Fence | undefined
   readonly target: Fence | undefined
+  /** Positions that the copy lacks. */
+  readonly behind: number
   readonly record: MoveRecord | undefined
   readonly unnoted: string | null
   readonly gates: readonly Gate[]
@@ -126,8 +128,7 @@ function explainAlone(known: Known, source: Fence, target: Fence): Explained {
 }
 
 function explainMirroring(known: Known): Explained {
-  const { lead, other, isTurned, record, unnoted, source, target, gates } = known
-  const behind = Math.max(0, (source?.head ?? 0) - (target?.head ?? 0))
+  const { lead, other, isTurned, record, unnoted, behind, gates } = known
   const before = isTurned ? `The domain is cut over: ${lead}` : lead
   const inTheWay = gatesInTheWay(gates)
   const ends: NextStep[] = isTurned
@@ -150,11 +151,7 @@ function explainMirroring(known: Known): Explained {
       : ` It stands still before position ${record.gap.position}: ${record.gap.message}.`
   const missing = unnoted === null ? '' : ` ${unnoted}`
   return {
-    explanation: `${before} accepts commits, ${other} follows ${behind} positions behind.${gap}${last}${missing} ${
-      inTheWay.length === 0
-        ? 'No gate is in the way of a cutover.'
-        : `In the way of a cutover: ${inTheWay.map(({ name }) => name).join(', ')}.`
-    }`,
+    explanation: `${before} accepts commits, ${other} follows${behindWords(behind)}.${gap}${last}${missing} ${gateWords(inTheWay)}`,
     next: unique([
       ...(record === undefined && !isTurned ? [{ verb: 'start', why: 'notes the move' } as const] : []),
       ...held,
@@ -163,6 +160,17 @@ function explainMirroring(known: Known): Explained {
       ...ends,
     ]),
   }
+}
+
+function gateWords(inTheWay: readonly Gate[]): string {
+  if (inTheWay.length === 0) return 'No gate is in the way of a cutover.'
+  if (inTheWay.every(({ name }) => name === 'not-held')) return 'A cutover is held, and waits for a go.'
+  return `In the way of a cutover: ${inTheWay.map(({ name }) => name).join(', ')}.`
+}
+
+function behindWords(behind: number): string {
+  if (behind === 0) return ' and lacks nothing'
+  return behind === 1 ? ', 1 position behind' : `, ${behind} positions behind`
 }
 
 function stepFor(name: Gate['name'], found: string): NextStep[] {

@@ -14,7 +14,7 @@ export type GateName =
   /** Both sides were compared in full, lately. */
   | 'verified'
   | 'lag'
-  /** A mover reported lately. */
+  /** A mover reported lately, or what is left is little enough for a cutover to copy it by itself. */
   | 'mover'
   | 'latency'
   /** Every process that reports can reach the target. */
@@ -84,7 +84,7 @@ export function gatesInTheWay(gates: readonly Gate[], isForced = false): readonl
 
 function following({ phase }: Facts): Gate {
   const holds = phase === 'mirroring' || phase === 'reversed'
-  const clears = phase === 'unreachable' ? 'Both sides must answer.' : 'Start the move.'
+  const clears = phase === 'unreachable' ? 'Both sides must answer.' : 'Start the move: underpin move start.'
   return gate('following', holds, `the move is ${phase}`, clears, false)
 }
 
@@ -103,43 +103,57 @@ function noDivergence({ record, digests, digestsDiffer, head, now }: Facts): Gat
   const [verifiedAt, differences] = [record?.verified?.at ?? 0, record?.verified?.differences ?? 0]
   const met = digests && `at position ${digests.head}, ${inSeconds(now - digests.at)} ago`
   const name = 'no-divergence'
-  const clears = 'Verify names the records (underpin move verify); repair, then verify again.'
-  if (digestsDiffer) return gate(name, false, `the digests differ at position ${head}`, clears)
+  if (digestsDiffer) return gate(name, false, `the digests differ at position ${head}`, repairThenVerify)
   // A comparison of records that came later says more.
   if (digests?.isEqual === false && digests.at > verifiedAt)
-    return gate(name, false, `the digests differed ${met}`, clears)
+    return gate(name, false, `the digests differed ${met}`, repairThenVerify)
   const equal = digests?.isEqual ? `; the digests were equal ${met}` : ''
-  const found = `${differences} differences when it was compared last${equal}`
-  return gate(name, differences === 0, found, clears)
+  const last = differences === 1 ? '1 difference' : `${differences} differences`
+  const found = differences === 0 ? `no difference is known${equal}` : `the last comparison found ${last}`
+  return gate(name, differences === 0, found, repairThenVerify)
 }
 
 function verified({ record, now }: Facts, limits: GateLimits): Gate {
   const note = record?.verified ?? null
-  if (note === null) return gate('verified', false, 'both sides were never compared', 'Verify.')
+  if (note === null)
+    return gate('verified', false, 'both sides were never compared', 'Verify: underpin move verify.')
   const ageMs = now - note.at
+  const compared = `${note.compared} records were compared up to position ${note.head}, ${inSeconds(ageMs)} ago`
+  if (note.differences > 0) return gate('verified', false, `${compared}, and differed`, repairThenVerify)
+  if (ageMs <= limits.verifiedForMs) return gate('verified', true, compared, '')
   return gate(
     'verified',
-    ageMs <= limits.verifiedForMs && note.differences === 0,
-    `${note.compared} records were compared up to position ${note.head}, ${inSeconds(ageMs)} ago`,
-    note.differences > 0
-      ? 'Repair, then verify again.'
-      : `Verify again: a comparison counts for ${inSeconds(limits.verifiedForMs)}.`,
+    false,
+    `the last comparison is ${inSeconds(ageMs)} old`,
+    `Verify again: a comparison counts for ${inSeconds(limits.verifiedForMs)}.`,
   )
 }
 
+const repairThenVerify = 'Repair, then verify again: underpin move repair, underpin move verify.'
+
 function lag({ position, head }: Facts, limits: GateLimits): Gate {
-  const clears = `Let a mover run until the copy is at most ${limits.lag} positions behind.`
-  if (position === null || head === null) return gate('lag', false, 'a side does not answer', clears)
-  const behind = Math.max(0, head - position)
-  return gate('lag', behind <= limits.lag, `${behind} positions behind`, clears)
+  const clears = `Let a mover copy until at most ${limits.lag} are left: underpin move run --until-caught-up.`
+  const behind = behindOf({ position, head })
+  if (behind === undefined) return gate('lag', false, 'a side does not answer', clears)
+  const found = behind === 1 ? '1 position behind' : `${behind} positions behind`
+  return gate('lag', behind <= limits.lag, behind === 0 ? 'nothing is lacking' : found, clears)
 }
 
-function mover({ mover, now }: Facts, limits: GateLimits): Gate {
-  const clears = 'Run a mover in some process: underpin move run, or move.run().'
-  if (mover === undefined) return gate('mover', false, 'no mover ever reported', clears)
-  const ageMs = now - mover.at
-  const found = `a mover reported ${inSeconds(ageMs)} ago, at position ${mover.position}`
-  return gate('mover', ageMs <= limits.moverForMs, found, clears)
+/** A cutover copies what is left before it seals, so a mover that is missing is in the way only if that is much. */
+function mover({ mover, now, position, head }: Facts, limits: GateLimits): Gate {
+  const ageMs = mover === undefined ? undefined : now - mover.at
+  if (ageMs !== undefined && ageMs <= limits.moverForMs)
+    return gate('mover', true, `a mover reported ${inSeconds(ageMs)} ago`, '')
+  const missing =
+    ageMs === undefined ? 'no mover ever reported' : `no mover has reported for ${inSeconds(ageMs)}`
+  const behind = behindOf({ position, head }) ?? Number.POSITIVE_INFINITY
+  if (behind <= limits.lag)
+    return gate('mover', true, `${missing}; a cutover copies by itself what is left`, '')
+  return gate('mover', false, missing, 'Run a mover in some process: underpin move run, or move.run().')
+}
+
+function behindOf({ position, head }: Pick<Facts, 'position' | 'head'>): number | undefined {
+  return position === null || head === null ? undefined : Math.max(0, head - position)
 }
 
 function latency({ latency }: Facts, limits: GateLimits): Gate {
@@ -149,8 +163,8 @@ function latency({ latency }: Facts, limits: GateLimits): Gate {
   return gate(
     'latency',
     targetMs <= mostMs,
-    `${targetMs.toFixed(1)} ms at the target, ${sourceMs.toFixed(1)} ms at the source`,
-    `Is the target far away, or busy? It may take ${mostMs.toFixed(0)} ms.`,
+    `a look takes ${targetMs.toFixed(1)} ms at the target, ${sourceMs.toFixed(1)} ms at the source`,
+    `At the target it may take ${mostMs.toFixed(0)} ms: is it far away, or busy?`,
   )
 }
 
@@ -162,29 +176,40 @@ function processes({ processes, target }: Facts): Gate {
     'processes',
     without.length === 0,
     without.length === 0
-      ? `${processes.length} processes report, all of them reach ${target}`
-      : `${without.length} of ${processes.length} processes do not reach ${target}: ${names}`,
-    `Open their stores with the backend ${target}, or stop them.`,
+      ? `all that report themselves (${processes.length}) reach ${target}`
+      : `${without.length} of ${processes.length} that report themselves cannot reach ${target}: ${names}`,
+    `Open their stores with the backend that it moves to (${target}) as well, or stop them.`,
   )
 }
 
 function notPaused({ record }: Facts): Gate {
   const isPaused = record?.isPaused ?? false
-  return gate('not-paused', !isPaused, isPaused ? 'the movers are paused' : 'not paused', 'Resume.')
+  return gate(
+    'not-paused',
+    !isPaused,
+    isPaused ? 'the movers are paused' : 'not paused',
+    'Resume: underpin move resume.',
+  )
 }
 
 function notHeld({ record }: Facts): Gate {
   const isHeld = record?.isHeld ?? false
-  return gate('not-held', !isHeld, isHeld ? 'a cutover is held' : 'not held', 'Go.')
+  return gate(
+    'not-held',
+    !isHeld,
+    isHeld ? 'a cutover is held, and waits for a go' : 'not held',
+    'Let it go on: underpin move go.',
+  )
 }
 
 function soak({ record }: Facts, limits: GateLimits): Gate {
+  if (limits.soakMs === 0) return gate('soak', true, 'no soak is asked for', '')
   const soakedMs = soakedMsOf(record)
   return gate(
     'soak',
     soakedMs >= limits.soakMs,
-    limits.soakMs === 0 ? 'no soak is asked for' : `all held for ${inSeconds(soakedMs)} while it was watched`,
-    `Soak until they have held for ${inSeconds(limits.soakMs)}.`,
+    `the other gates held for ${inSeconds(soakedMs)} of ${inSeconds(limits.soakMs)} while somebody watched`,
+    'Watch on: underpin move soak; or ask for none: underpin move soak --for 0.',
   )
 }
 

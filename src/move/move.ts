@@ -201,15 +201,20 @@ export class Move {
 
   /**
    * Watches the gates until all of them have held for `forMs`, while it or another process watched; one that fails begins
-   * it anew. Compares both sides when the last comparison is too old. Survives its process: what was watched is noted.
+   * it anew. Compares both sides when the last comparison is too old. Survives its process: what was watched is noted, and
+   * the gate `soak` goes on asking for it; `forMs: 0` asks for none any more.
    */
   async soak({ forMs, signal, onProgress }: SoakOptions): Promise<MoveStatus> {
     await this.set({ gates: { soakMs: forMs } })
+    if (forMs === 0) return this.status(signal && { signal })
     const { clock } = this.#moving.sides
     const everyMs = lookEveryMs(forMs)
     for (let wasAway = false; ; ) {
       if (signal?.aborted)
-        throw new UnderpinError('aborted', 'The soak was given up', { cause: signal.reason })
+        throw new UnderpinError('aborted', 'The soak was broken off; the gate soak asks for it still', {
+          hint: 'Go on with it, or ask for none any more: underpin move soak --for 0.',
+          cause: signal.reason,
+        })
       let status = await this.status(signal && { signal })
       if (needsVerify(status)) {
         await this.verify(signal && { signal })
@@ -375,7 +380,8 @@ export class Move {
   #change(change: (record: MoveRecord) => MoveRecord): Promise<true> {
     return untilDone<true>(this.#moving.sides.clock, async () => {
       const sight = await seeBoth(this.#moving.sides)
-      if (sight.stage === 'alone') throw refusal(this, 'is in no move', 'Start one.')
+      if (sight.stage === 'alone')
+        throw refusal(this, 'is in no move', 'underpin move status tells where it stands.')
       await changeOwn(this.#moving, sight, change)
       return true
     })

@@ -288,7 +288,7 @@ function notMoving({ domain, source }: Sides): UnderpinError {
     'gate',
     `Domain ${domain} on ${source.name} is in no move with the other backend`,
     {
-      hint: 'Start one.',
+      hint: 'underpin move status tells where it stands, and what can be done.',
       details: { domain },
     },
   )

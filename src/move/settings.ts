@@ -38,6 +38,7 @@ export interface GateLimits {
 /** What {@link MoveSettings} are changed by: what is left out stays as it is. */
 export type SettingsChange = Partial<Omit<MoveSettings, 'gates'>> & { readonly gates?: Partial<GateLimits> }
 
+/** What a move begins with. */
 export const defaultSettings: MoveSettings = {
   pageItems: 10_000,
   maxRate: null,

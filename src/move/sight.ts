@@ -1,4 +1,6 @@
 /** What can be seen of a move from here, though a side may not answer. */
+import type { CallOptions } from '../backend/backend.ts'
+import { type Clock, sleep } from '../clock.ts'
 import { isUnderpinError, UnderpinError } from '../error.ts'
 import { type Fence, sameFence, vacantFence } from '../model/fence.ts'
 import { within } from './again.ts'
@@ -84,15 +86,37 @@ async function seeOne(
       let [fence, ms]: [Fence, number] = [vacantFence, Number.POSITIVE_INFINITY]
       for (let i = 0; i < times; i++) {
         const since = clock.monotonic()
-        fence = await sides[side].fence(domain, { signal: over })
+        fence = await askAgain(clock, over, (options) => sides[side].fence(domain, options))
         ms = Math.min(ms, clock.monotonic() - since)
       }
       return { fence, message: '', ms }
     })
   } catch (error) {
     if (!isUnderpinError(error)) throw error
-    return { fence: undefined, message: error.message, ms: Number.POSITIVE_INFINITY }
+    const message = error.code === 'aborted' ? `no answer within ${answerMs} ms` : error.message
+    return { fence: undefined, message, ms: Number.POSITIVE_INFINITY }
   }
+}
+
+/** Milliseconds between two questions to a side that is out of reach. */
+const askEveryMs = 50
+
+/** Asks until there is an answer. When the signal aborts, the last failure stands, which says more than that it did. */
+async function askAgain<T>(
+  clock: Clock,
+  signal: AbortSignal,
+  ask: (options: CallOptions) => Promise<T>,
+): Promise<T> {
+  // Who has waited for ever already is not made to wait by the store, which would keep the failure to itself.
+  const options = { signal, since: Number.NEGATIVE_INFINITY }
+  for (;;)
+    try {
+      return await ask(options)
+    } catch (error) {
+      if (signal.aborted || !isUnderpinError(error, 'unavailable')) throw error
+      await sleep(clock, askEveryMs, signal)
+      if (signal.aborted) throw error
+    }
 }
 
 /** What is seen when both sides answer. */

@@ -1,5 +1,7 @@
 /** Where a move stands, as an operator sees it. */
 import type { CallOptions } from '../backend/backend.ts'
+import type { Change } from '../model/change.ts'
+import { movesCollection, processesCollection } from '../model/collection.ts'
 import type { Fence } from '../model/fence.ts'
 import type { Position } from '../model/position.ts'
 import { isAway } from './again.ts'
@@ -58,7 +60,10 @@ export interface MoveStatus {
   readonly phase: Phase
   /** The backend that accepts commits now; null while none does (sealed, decided and not open yet), or it cannot be told. */
   readonly authority: string | null
-  /** Up to where the copy holds everything, and the head of who it follows; null of a side that does not answer. */
+  /**
+   * Up to where the copy holds everything, and the head of who it follows; null of a side that does not answer. A few notes
+   * of moves and signs of life of processes, which an idle domain gets as well, count as held.
+   */
   readonly position: Position | null
   readonly head: Position | null
   /** Of the sides that answer. */
@@ -129,6 +134,8 @@ export function isNamedBy(
 
 /** What processes noted of the move, and of themselves. */
 interface Noted {
+  /** See {@link MoveStatus.position}. */
+  readonly position: Position | null
   readonly record: MoveRecord | undefined
   readonly unnoted: string | null
   readonly mover: MoverNote | undefined
@@ -140,7 +147,8 @@ interface Noted {
 async function readNoted(moving: Moving, sight: Sight, signal: AbortSignal | undefined): Promise<Noted> {
   const { sides, source, target } = sight
   const options = signal && { signal }
-  const none = { record: undefined, unnoted: null, mover: undefined, processes: [], degraded: [] }
+  const position = target?.head ?? null
+  const none = { position, record: undefined, unnoted: null, mover: undefined, processes: [], degraded: [] }
   const fence = source ?? target
   if (fence === undefined || fence.role === 'vacant') return none
   const { domain, clock } = sides
@@ -158,7 +166,7 @@ async function readNoted(moving: Moving, sight: Sight, signal: AbortSignal | und
     const present = await presentProcesses(from, options)
     const without = target === undefined ? [] : processesWithout(present, target.incarnation)
     return {
-      ...{ record, unnoted, mover: await readMover(from, options) },
+      ...{ position: await heldUpTo(sight, signal), record, unnoted, mover: await readMover(from, options) },
       processes: present.map((process) => ({ name: process.name, canFollow: !without.includes(process) })),
       degraded: await readDegraded(from, record.incarnations, options),
     }
@@ -182,16 +190,37 @@ async function unreported(
   return `The report of the cutover to ${attempt.to} is missing: it could not be noted.`
 }
 
+/** A copy that lacks more positions than this is not looked into. */
+const fewPositions = 200
+
+async function heldUpTo(
+  { sides, source, target, stage }: Sight,
+  signal: AbortSignal | undefined,
+): Promise<Position | null> {
+  if (source === undefined || target === undefined || stage !== 'mirroring') return target?.head ?? null
+  const lacking = source.head - target.head
+  if (lacking <= 0 || lacking > fewPositions) return target.head
+  const page = await sides.source.changes(sides.domain, target.head, fewPositions, signal && { signal })
+  return page.items.every(isNote) ? source.head : target.head
+}
+
+function isNote(change: Change): boolean {
+  return (
+    change.kind !== 'event' &&
+    [movesCollection, processesCollection].some((name) => name === change.collection)
+  )
+}
+
 function statusOf(
   { domain, from, to, sides: { clock } }: Moving,
   sight: Sight,
-  { record, unnoted, mover, processes, degraded }: Noted,
+  { position, record, unnoted, mover, processes, degraded }: Noted,
 ): MoveStatus {
   const { isTurned, source, target, stage, latency } = sight
   const [lead, other] = isTurned ? [to, from] : [from, to]
   const phase = stage === undefined ? 'unreachable' : phaseOf(stage, isTurned)
-  const [position, head] = [target?.head ?? null, source?.head ?? null]
-  const areLevel = (phase === 'mirroring' || phase === 'reversed') && head === position
+  const head = source?.head ?? null
+  const areLevel = (phase === 'mirroring' || phase === 'reversed') && source?.head === target?.head
   const digestsDiffer = areLevel && source?.digest !== target?.digest
   const digests =
     areLevel && target !== undefined && head !== null
@@ -213,7 +242,8 @@ function statusOf(
     },
     (record?.settings ?? defaultSettings).gates,
   )
-  const known = { domain, lead, other, phase, isTurned, source, target, record, unnoted, gates }
+  const behind = Math.max(0, (head ?? 0) - (position ?? 0))
+  const known = { domain, lead, other, phase, isTurned, source, target, behind, record, unnoted, gates }
   return {
     ...{ domain, from, to, phase, authority: authorityOf(sight, lead, other) },
     ...{ position, head, record, unnoted, mover, degraded, latency, gates },

@@ -50,11 +50,11 @@ const failing: readonly [GateName, string, Partial<Facts>][] = [
   ],
   ['lag', 'the copy is too far behind', { position: 89 }],
   ['lag', 'a side does not answer', { position: null }],
-  ['mover', 'no mover ever reported', { mover: undefined }],
+  ['mover', 'no mover ever reported, and much is left', { mover: undefined, position: 80 }],
   [
     'mover',
-    'the mover fell silent',
-    { mover: { at: now - limits.moverForMs - 1, position: 95, rate: null } },
+    'the mover fell silent, and much is left',
+    { mover: { at: now - limits.moverForMs - 1, position: 80, rate: null }, position: 80 },
   ],
   ['latency', 'the target is slow', { latency: { sourceMs: 1, targetMs: limits.latencyMs + 1 } }],
   ['processes', 'a process does not reach the target', { processes: [{ name: 'api-2', canFollow: false }] }],
@@ -86,6 +86,7 @@ describe('the gates', () => {
 
   it.each([
     ['no process reports itself', { processes: [] }],
+    ['no mover reports, but little is left, which a cutover copies by itself', { mover: undefined }],
     ['the latency was not measured', { latency: undefined }],
     ['the target is slow in relation, but fast enough', { latency: { sourceMs: 0.01, targetMs: 40 } }],
     ['the target is slow, but so is the source', { latency: { sourceMs: 100, targetMs: 400 } }],

@@ -108,13 +108,47 @@ describe.each(placePairs)('a move from $name', (pair) => {
   it('is refused by its gates, with the list; force overrides them and is noted', async () => {
     await move.start()
     const refused: UnderpinError = await move.cutover().catch((error) => error)
-    expect(refused).toMatchObject({ code: 'gate', details: { inTheWay: ['verified', 'mover'] } })
+    expect(refused).toMatchObject({ code: 'gate', details: { inTheWay: ['verified'] } })
     expect(refused.details.gates).toHaveLength(11)
     await move.pause()
     await expect(move.cutover({ force: true, by: 'eve' })).resolves.toMatchObject({
       isForced: true,
       by: 'eve',
     })
+  })
+
+  it('is all there when the copy lacks nothing but what is noted of the move', async () => {
+    await follow()
+    const { position, head, fences, explanation } = await move.status()
+    expect(fences.new?.head).toBeLessThan(fences.old?.head ?? 0)
+    expect([position, explanation]).toEqual([head, expect.stringContaining('lacks nothing')])
+    await store.domain('app').log.append('s0', { type: 'T', data: 'late' })
+    expect((await move.status()).position).toBe(fences.new?.head)
+  })
+
+  it('copies by itself what is left, when no mover ever reported', async () => {
+    await follow()
+    await store.domain('app').log.append('s0', { type: 'T', data: 'late' })
+    await move.set({ gates: { moverForMs: 1 } })
+    await move.cutover()
+    await store.domain('app').log.append('s0', { type: 'T', data: 'later' })
+    await expect(move.rollback()).resolves.toMatchObject({ from: 'new', to: 'old', isForced: false })
+    const events = await store.domain('app').log.read('s0', { limit: 100 })
+    expect(events.events.slice(-2).map(({ data }) => data)).toEqual(['late', 'later'])
+  })
+
+  it('is in the way of a soak that was broken off, until none is asked for', async () => {
+    await follow()
+    const over = new AbortController()
+    const soak = move.soak({ forMs: 60_000, signal: over.signal, onProgress: () => over.abort() })
+    await expect(soak).rejects.toMatchObject({ code: 'aborted', hint: expect.stringContaining('--for 0') })
+    await expect(move.cutover()).rejects.toMatchObject({
+      code: 'gate',
+      hint: expect.stringContaining('underpin move soak --for 0'),
+      details: { inTheWay: ['soak'] },
+    })
+    expect(await move.soak({ forMs: 0 })).toMatchObject({ canCutOver: true })
+    await expect(move.cutover()).resolves.toMatchObject({ to: 'new' })
   })
 
   it('goes on for two operators at once as for one', async () => {

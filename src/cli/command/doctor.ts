@@ -6,7 +6,7 @@ import { inspectSqlite } from '../../backend/sqlite/sqlite.ts'
 import { type Backend, isUnderpinError, systemClock } from '../../index.ts'
 import type { Summary } from '../output.ts'
 import { filePath, type GlobalFlags, isPostgres, Session } from '../session.ts'
-import { showNumber, showTime, toTable } from '../text.ts'
+import { counted, showNumber, showTime, toTable } from '../text.ts'
 
 type Result = 'ok' | 'pending' | 'warning' | 'failure'
 
@@ -153,7 +153,8 @@ async function store(flags: GlobalFlags): Promise<Finding[]> {
 
 async function domain(backend: Backend, name: string, truncatedStreams: number): Promise<Finding> {
   const { role, epoch, head } = await backend.fence(name)
-  const truncated = truncatedStreams === 0 ? '' : `, ${showNumber(truncatedStreams)} streams truncated`
+  const truncated =
+    truncatedStreams === 0 ? '' : `, ${counted(truncatedStreams, 'stream', 'streams')} truncated`
   const detail = `${role}, epoch ${epoch}, head ${showNumber(head)}${truncated}`
   const { items } = await backend.changes(name, Math.max(0, head - 1), 1)
   const aheadMs = (items.at(-1)?.at ?? 0) - systemClock.now()

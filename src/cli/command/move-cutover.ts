@@ -1,5 +1,6 @@
 /** `underpin move cutover`, `rollback`, `drill`, `go`, `reopen`, `complete`, `cancel`: who holds authority, and how a move ends. */
 import type { CutOptions, CutoverReport, MoveStatus } from '../../index.ts'
+import { Board } from '../move/board.ts'
 import { confirm } from '../move/confirm.ts'
 import {
   type Foreseen,
@@ -7,12 +8,12 @@ import {
   foreseeComplete,
   foreseeCutover,
   foreseeDrill,
-  foreseeNote,
+  foreseeGo,
   foreseeReopen,
   isThere,
   linesOf,
 } from '../move/foresee.ts'
-import { nextSteps } from '../move/next.ts'
+import { moveCommand, nextSteps } from '../move/next.ts'
 import { type MoveFlags, Pair } from '../move/pair.ts'
 import type { Output } from '../output.ts'
 import { briefLines, type MoveSummary, reportLines } from './move.ts'
@@ -30,14 +31,31 @@ export async function cutOver(flags: CutFlags, output: Output, signal: AbortSign
   const foresee = (status: MoveStatus) => foreseeCutover(status, 'to', flags)
   if (flags.dryRun) return await foreseen(pair, foresee)
   await confirmed(pair, foresee, flags, output, signal)
+  if (flags.hold) await tellHeld(pair, foresee, flags, output)
   return await reported(pair, flags, await cut(pair, 'cutover', optionsOf(flags, signal)))
 }
 
 /** Back to the source: nobody is asked, because it may have to be quick. */
-export async function rollBack(flags: CutFlags, signal: AbortSignal): Promise<MoveSummary> {
+export async function rollBack(flags: CutFlags, output: Output, signal: AbortSignal): Promise<MoveSummary> {
   await using pair = await Pair.open(flags, flags.dryRun ? 'look' : 'use')
-  if (flags.dryRun) return await foreseen(pair, (status) => foreseeCutover(status, 'from', flags))
+  const foresee = (status: MoveStatus) => foreseeCutover(status, 'from', flags)
+  if (flags.dryRun) return await foreseen(pair, foresee)
+  if (flags.hold) await tellHeld(pair, foresee, flags, output)
   return await reported(pair, flags, await cut(pair, 'rollback', optionsOf(flags, signal)))
+}
+
+/** Whoever holds waits at a terminal, and should know for what. */
+async function tellHeld(
+  pair: Pair,
+  foresee: (status: MoveStatus) => Foreseen,
+  flags: CutFlags,
+  output: Output,
+): Promise<void> {
+  const board = new Board(flags, output)
+  for (const { domain, steps, refusals } of (await pair.statuses()).map(foresee))
+    if (steps.length > 0 && refusals.length === 0)
+      board.tell(`${domain} is held: it copies on, and waits for a go; interrupted, it is given up`)
+  board.tell(`Let it go on, from any terminal:\n  ${moveCommand('go', flags)}`)
 }
 
 export async function drillMove(flags: CutFlags, output: Output, signal: AbortSignal): Promise<MoveSummary> {
@@ -56,12 +74,14 @@ export async function drillMove(flags: CutFlags, output: Output, signal: AbortSi
 
 export async function goMove(flags: MoveFlags): Promise<MoveSummary> {
   await using pair = await Pair.open(flags, flags.dryRun ? 'look' : 'use')
-  if (flags.dryRun)
-    return await foreseen(pair, (status) =>
-      foreseeNote(status, 'let the cutover that is held go on', ({ isHeld }) => isHeld),
-    )
+  if (flags.dryRun) return await foreseen(pair, foreseeGo)
   for (const move of pair.moves) await move.go()
-  return await standing(pair, flags)
+  return {
+    data: { domains: await pair.statuses() },
+    lines: pair.domains.map((domain) => `${domain} goes on: whoever holds it cuts it over now`),
+    warnings: pair.warnings,
+    nextSteps: [{ why: 'See how it went', command: moveCommand('report', flags) }],
+  }
 }
 
 export async function reopenMove(flags: MoveFlags): Promise<MoveSummary> {
@@ -94,7 +114,8 @@ async function end(
   output: Output,
   signal: AbortSignal,
 ): Promise<MoveSummary> {
-  await using pair = await Pair.open(flags, flags.dryRun ? 'look' : 'use')
+  // A copy that is given up may be gone, with all of its store.
+  await using pair = await Pair.open(flags, flags.dryRun || verb === 'cancel' ? 'look' : 'use')
   if (flags.dryRun) return await foreseen(pair, foresee)
   await confirmed(pair, foresee, flags, output, signal)
   const owed: string[] = []

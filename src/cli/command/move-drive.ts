@@ -1,6 +1,7 @@
 /** `underpin move start`, `run`, `pause`, `resume`, `set`, `soak`: what goes on while a move is under way. */
 import { hostname } from 'node:os'
-import type { SettingsChange, SoakProgress } from '../../index.ts'
+import type { SoakProgress } from '../../index.ts'
+import { exit } from '../exit.ts'
 import { Board } from '../move/board.ts'
 import { type Foreseen, foreseeNote, foreseeRun, foreseeStart, summaryOf } from '../move/foresee.ts'
 import { showClock } from '../move/line.ts'
@@ -22,7 +23,7 @@ export async function startMove(
   output: Output,
   signal: AbortSignal,
 ): Promise<MoveSummary> {
-  const settings = changeOf(flags.set ?? []) as SettingsChange
+  const settings = changeOf(flags.set ?? [])
   await using pair = await Pair.open(flags, flags.dryRun ? 'look' : 'make')
   if (flags.dryRun) return await foreseen(pair, (status) => foreseeStart(status, flags.detach ?? false))
   for (const move of pair.moves) await move.start({ by: byOf(flags), settings })
@@ -58,7 +59,7 @@ export async function resumeMove(flags: MoveFlags): Promise<MoveSummary> {
 
 /** Without a setting, says what they are. */
 export async function setMove(given: readonly Setting[], flags: MoveFlags): Promise<MoveSummary> {
-  const change = changeOf(given) as SettingsChange
+  const change = changeOf(given)
   await using pair = await Pair.open(flags, flags.dryRun || given.length === 0 ? 'look' : 'use')
   if (flags.dryRun)
     return await foreseen(pair, (status) =>
@@ -149,7 +150,14 @@ export async function foreseen(
   pair: Pair,
   foresee: (status: Awaited<ReturnType<Pair['statuses']>>[number]) => Foreseen,
 ): Promise<MoveSummary> {
-  return { ...summaryOf((await pair.statuses()).map(foresee)), warnings: pair.warnings }
+  const statuses = await pair.statuses()
+  const summary = summaryOf(statuses.map(foresee))
+  const isRefused = summary.exitCode === exit.blocked
+  return {
+    ...summary,
+    warnings: pair.warnings,
+    nextSteps: isRefused ? nextSteps(statuses, pair.flags) : [],
+  }
 }
 
 /** Who does it, for the record: as given, else who is logged in where. */

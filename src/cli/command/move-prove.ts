@@ -136,11 +136,17 @@ export async function shadowMove(flags: ShadowFlags, signal: AbortSignal): Promi
     exitCode: isEqual ? exit.pending : exit.mismatch,
     data: { domains: found.map(([domain, report]) => ({ domain, ...report })) },
     lines: [
-      ...(isPending ? [`would compare ${flags.sample} of the reads from now on`] : []),
+      ...(flags.sample === undefined ? [] : [sampleLine(flags.sample, isPending)]),
       ...found.flatMap(([domain, report]) => shadowLines(domain, report)),
     ],
     warnings: pair.warnings,
   }
+}
+
+function sampleLine(sample: number, isPending: boolean): string {
+  const what = sample === 0 ? 'no reads' : `${sample} of the reads`
+  if (isPending) return `would compare ${what} from now on`
+  return `processes that attend to the move compare ${what} from now on; they learn of it within seconds`
 }
 
 function shadowLines(

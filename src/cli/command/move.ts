@@ -1,5 +1,11 @@
 /** `underpin move plan`, `status`, `gaps`, `report`, `shadow`: what a move would meet, where it stands, how it went. */
-import type { CutoverReport, MovePlan, MoveStatus, Prediction } from '../../index.ts'
+import {
+  type CutoverReport,
+  type MovePlan,
+  type MoveStatus,
+  type Prediction,
+  systemClock,
+} from '../../index.ts'
 import { type ExitCode, exit } from '../exit.ts'
 import { Board, pause } from '../move/board.ts'
 import { gateLines, showClock, statusLine } from '../move/line.ts'
@@ -42,8 +48,8 @@ export async function planMove(flags: PlanFlags, output: Output, signal: AbortSi
   return {
     isOk: canStart,
     exitCode: exit.blocked,
-    data: { domains: plans },
-    lines: plans.flatMap(planLines),
+    data: { domains: plans, stores: pair.stores },
+    lines: [...plans.flatMap(planLines), escapeText(pair.legend)],
     warnings: [...pair.warnings, ...(await pair.statuses()).flatMap(misplaced)],
     nextSteps: canStart ? [{ why: 'Begin', command: moveCommand('start', flags) }] : [],
   }
@@ -95,8 +101,10 @@ export async function moveStatus(
   await using pair = await Pair.open(flags, 'look')
   const statuses = flags.watch ? await watchStatuses(pair, flags, output, signal) : await pair.statuses()
   return {
-    data: { domains: statuses },
-    lines: statuses.flatMap(statusLines),
+    isOk: statuses.every(({ unreachable }) => unreachable.length === 0),
+    exitCode: exit.unreachable,
+    data: { domains: statuses, stores: pair.stores },
+    lines: [...statuses.flatMap(statusLines), escapeText(pair.legend)],
     warnings: pair.warnings,
     nextSteps: nextSteps(statuses, flags),
   }
@@ -143,9 +151,9 @@ async function watchStatuses(
 /** What the target does not take. None is the good news; one is a gate in the way. */
 export async function moveGaps(flags: MoveFlags): Promise<MoveSummary> {
   await using pair = await Pair.open(flags, 'look')
-  const domains = await Promise.all(
-    pair.moves.map(async (move) => ({ domain: move.domain, gaps: await move.gaps() })),
-  )
+  const statuses = await pair.statuses()
+  const domains = statuses.map(({ domain, record }) => ({ domain, gaps: record?.gap ? [record.gap] : [] }))
+  const unbegun = statuses.filter(({ record }) => record === undefined)
   const rows = domains.flatMap(({ domain, gaps }) =>
     gaps.map(({ position, code, message }) => [domain, position, code, message]),
   )
@@ -153,13 +161,17 @@ export async function moveGaps(flags: MoveFlags): Promise<MoveSummary> {
     isOk: rows.length === 0,
     exitCode: exit.blocked,
     data: { domains },
-    lines:
-      rows.length === 0
-        ? ['No gaps: the target took everything so far.']
-        : toTable(['domain', 'position', 'code', ''], rows),
+    lines: [
+      ...unbegun.map(({ domain }) => `${domain} is in no move`),
+      ...(rows.length > 0 ? toTable(['domain', 'position', 'code', ''], rows) : []),
+      ...(rows.length === 0 && unbegun.length < statuses.length ? [noGaps] : []),
+    ],
     warnings: pair.warnings,
+    nextSteps: nextSteps(unbegun, flags),
   }
 }
+
+const noGaps = 'No gaps: the target took everything so far.'
 
 export async function moveReport(flags: MoveFlags): Promise<MoveSummary> {
   await using pair = await Pair.open(flags, 'look')
@@ -179,6 +191,16 @@ export function reportLines(domain: string, cutovers: readonly CutoverReport[]):
   return cutovers.flatMap((cutover) => cutoverLines(domain, cutover)).map(escapeText)
 }
 
+/** Processes note how long their callers waited when nobody has waited for a moment. */
+const notedWithinMs = 5_000
+
+function unnoted(at: number): string {
+  const isRecent = systemClock.now() - at < notedWithinMs
+  return isRecent
+    ? 'how long callers waited, their processes note in a moment: underpin move report'
+    : 'no process noted that its callers waited'
+}
+
 function cutoverLines(domain: string, report: CutoverReport): string[] {
   const { at, from, to, by, head, digest, isForced, pauseMs, drained, callers, verified } = report
   const who = `${by === null ? '' : `  by ${by}`}${isForced ? '  FORCED' : ''}`
@@ -189,7 +211,7 @@ function cutoverLines(domain: string, report: CutoverReport): string[] {
   const ms = (value: number) => `${value.toFixed(0)} ms`
   const waited =
     callers === null
-      ? 'no caller noted a wait (yet)'
+      ? unnoted(at)
       : `${counted(callers.count, 'caller', 'callers')} in ${counted(callers.processes, 'process', 'processes')} waited: half of them up to ${ms(callers.p50Ms)}, 99 of 100 up to ${ms(callers.p99Ms)}, the longest ${ms(callers.maxMs)}`
   const compared = verified === null ? 'never verified' : `${showNumber(verified.compared)} records verified`
   return [

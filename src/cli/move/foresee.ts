@@ -20,8 +20,12 @@ export interface CutoverFlags {
 export function foreseeStart(status: MoveStatus, isDetached: boolean): Foreseen {
   const { domain, from, to, phase } = status
   const copying = isDetached ? [] : [`copy ${from} to ${to}, then go on copying until interrupted`]
+  if (phase === 'unreachable') return refused(domain, silence(status))
   if (phase === 'completed') return refused(domain, `the move is completed: ${to} has it`)
-  if (phase === 'reversed') return refused(domain, `it was cut over: ${to} has it`)
+  if (leads(status, 'to')) return refused(domain, `it was cut over: ${to} has it`)
+  if (phase === 'sealed') return refused(domain, `it is being cut over to ${to}`)
+  const taken = phase === 'none' ? whyNoCopy(status) : undefined
+  if (taken !== undefined) return refused(domain, taken)
   if (phase === 'none')
     return {
       domain,
@@ -41,6 +45,16 @@ export function foreseeStart(status: MoveStatus, isDetached: boolean): Foreseen 
   }
 }
 
+/** Why no copy can be made at the target, if none can. */
+function whyNoCopy({ from, to, fences }: MoveStatus): string | undefined {
+  const [source, target] = [fences[from], fences[to]]
+  if (source?.role !== 'authority') return `${from} does not hold authority: it is ${source?.role}`
+  if (source.successor !== null && source.successor !== target?.incarnation)
+    return `${from} is moving to another copy already: end that move first`
+  const isTaken = target?.role === 'authority' || target?.role === 'sealed' || target?.role === 'handed-off'
+  return isTaken ? `${to} has a domain of that name, which was not given up: it is ${target.role}` : undefined
+}
+
 export function foreseeRun({ domain, from, to, phase, position, head }: MoveStatus): Foreseen {
   const [source, target] = phase === 'reversed' ? [to, from] : [from, to]
   if (phase === 'none') return refused(domain, 'it is in no move')
@@ -58,8 +72,8 @@ export function foreseeRun({ domain, from, to, phase, position, head }: MoveStat
 export function foreseeCutover(status: MoveStatus, goal: 'to' | 'from', flags: CutoverFlags): Foreseen {
   const { domain, phase } = status
   const [source, target] = goal === 'to' ? [status.from, status.to] : [status.to, status.from]
-  if (isThere(status, goal)) return { domain, steps: [], refusals: [] }
   if (phase === 'none') return refused(domain, 'it is in no move')
+  if (isThere(status, goal)) return { domain, steps: [], refusals: [] }
   if (phase === 'completed') return refused(domain, 'the move is completed')
   const fence = status.fences[source]
   return {
@@ -78,19 +92,22 @@ export function foreseeCutover(status: MoveStatus, goal: 'to' | 'from', flags: C
 
 /** Whether a domain is on one of its sides, with nothing left to be done for that. */
 export function isThere({ authority, phase, from, to }: MoveStatus, goal: 'to' | 'from'): boolean {
-  return authority === (goal === 'to' ? to : from) && phase !== 'turning'
+  return authority === (goal === 'to' ? to : from) && phase !== 'turning' && phase !== 'none'
 }
 
 export function foreseeDrill(status: MoveStatus, flags: CutoverFlags): Foreseen {
+  if (isThere(status, 'to')) return refused(status.domain, `it is on ${status.to} already`)
   const there = foreseeCutover(status, 'to', flags)
   if (there.steps.length === 0) return there
   return { ...there, steps: [...there.steps, `the same back to ${status.from}`] }
 }
 
-export function foreseeComplete({ domain, from, to, phase }: MoveStatus): Foreseen {
+export function foreseeComplete(status: MoveStatus): Foreseen {
+  const { domain, from, to, phase } = status
   if (phase === 'completed') return { domain, steps: [], refusals: [] }
-  if (phase !== 'reversed' && phase !== 'decided' && phase !== 'turning')
-    return refused(domain, `it is not cut over: the move is ${phase}`)
+  const unknown = whoLeadsIsUnknown(status)
+  if (unknown !== undefined) return refused(domain, unknown)
+  if (!leads(status, 'to')) return refused(domain, `it is not cut over: the move is ${phase}`)
   return {
     domain,
     steps: [
@@ -101,9 +118,12 @@ export function foreseeComplete({ domain, from, to, phase }: MoveStatus): Forese
   }
 }
 
-export function foreseeCancel({ domain, from, to, phase }: MoveStatus): Foreseen {
-  if (phase === 'none') return { domain, steps: [], refusals: [] }
-  if (phase === 'reversed' || phase === 'completed') return refused(domain, `it is on ${to}: roll back first`)
+export function foreseeCancel(status: MoveStatus): Foreseen {
+  const { domain, from, to, phase } = status
+  if (phase === 'none' && status.record === undefined) return { domain, steps: [], refusals: [] }
+  const unknown = whoLeadsIsUnknown(status)
+  if (unknown !== undefined) return refused(domain, unknown)
+  if (leads(status, 'to')) return refused(domain, `it is on ${to}: roll back first`)
   return {
     domain,
     steps: [
@@ -117,18 +137,46 @@ export function foreseeCancel({ domain, from, to, phase }: MoveStatus): Foreseen
 export function foreseeReopen({ domain, from, to, phase, fences }: MoveStatus): Foreseen {
   if (phase === 'decided') return refused(domain, 'the cutover is decided: it can only go forwards')
   const sealed = [from, to].find((name) => fences[name]?.role === 'sealed')
-  const steps = sealed === undefined ? [] : [`open ${sealed} again: it accepts commits, the move goes on`]
-  return { domain, steps, refusals: [] }
+  if (sealed === undefined) return refused(domain, 'it is not sealed')
+  return { domain, steps: [`open ${sealed} again: it accepts commits, the move goes on`], refusals: [] }
+}
+
+export function foreseeGo(status: MoveStatus): Foreseen {
+  const { domain, record } = status
+  if (record !== undefined && !record.isHeld) return refused(domain, 'it has no cutover that is held')
+  return foreseeNote(status, 'let the cutover that is held go on', () => true)
 }
 
 /** A note in the domain that all processes heed. */
 export function foreseeNote(
-  { domain, record }: MoveStatus,
+  status: MoveStatus,
   what: string,
   isNewIn: (record: NonNullable<MoveStatus['record']>) => boolean,
 ): Foreseen {
-  if (record === undefined) return refused(domain, 'it is in no move')
+  const { domain, record, phase } = status
+  if (phase === 'unreachable') return refused(domain, silence(status))
+  if (record === undefined || phase === 'none' || phase === 'completed')
+    return refused(domain, 'it is in no move')
   return { domain, steps: isNewIn(record) ? [what] : [], refusals: [] }
+}
+
+/** Whether a side leads, once what was broken off behind a decision is gone on with, as every command does first. */
+function leads({ phase, from, to, authority, fences }: MoveStatus, side: 'from' | 'to'): boolean {
+  const [name, other] = side === 'to' ? [to, from] : [from, to]
+  if (phase === 'decided') return fences[other]?.role === 'handed-off'
+  const role = phase === 'stranded' ? 'handed-off' : 'sealed'
+  return authority === name || fences[name]?.role === role
+}
+
+/** Why the move cannot be ended while a side does not answer, if the other one does not say who leads. */
+function whoLeadsIsUnknown(status: MoveStatus): string | undefined {
+  const { phase, fences } = status
+  const isKnown = Object.values(fences).some(({ role }) => role === 'authority' || role === 'sealed')
+  return phase === 'unreachable' && !isKnown ? silence(status) : undefined
+}
+
+function silence({ unreachable }: MoveStatus): string {
+  return unreachable.map(({ backend, message }) => `${backend} does not answer: ${message}`).join('; ')
 }
 
 /** The end of a dry run: exit code 3 if there is something to do, 7 if it would be refused. */

@@ -13,13 +13,20 @@ export function statusLine(status: MoveStatus): string {
   const copy = isCopying
     ? [`${percentOf(position, head)} %`, `${showNumber(position)}/${showNumber(head)}`]
     : []
-  const isBehind = isCopying && head - position > worthTelling
+  const isBehind = isCopying && head - position > worthTelling && isFresh(mover)
   const rate = isBehind && mover?.rate ? [showRate(mover.rate)] : []
   const eta = isBehind && mover?.eta !== undefined ? [showEta(since(mover.eta, mover.at))] : []
   const flags = [...(record?.isPaused ? ['PAUSED'] : []), ...(record?.isHeld ? ['HELD'] : [])]
   const [percent, ...rest] = copy
   const state = percent === undefined ? phase.toUpperCase() : `${phase.toUpperCase()} ${percent}`
   return escapeText([headOf(status), state, ...rest, ...rate, ...eta, ...flags].join('  '))
+}
+
+/** What a mover said of its pace holds for so long: longer than it is silent while it copies. */
+const freshForMs = 15_000
+
+function isFresh(mover: MoveStatus['mover']): boolean {
+  return mover !== undefined && systemClock.now() - mover.at < freshForMs
 }
 
 /** What a mover says of itself: a bar, and what is in its way. */
@@ -33,11 +40,23 @@ export function moverLines({ domain, from, to }: MoveEnds, now: Progress | undef
   const pace = isBehind ? [showRate(recordsPerSecond), ...(eta === undefined ? [] : [showEta(eta)])] : []
   const held = throttle.filter(({ isLimiting }) => isLimiting).map(({ cause }) => causes[cause])
   return [
-    [domain, `${from} → ${to}`, bar, counts, ...pace, ...(state === 'copying' ? [] : [state])].join('  '),
+    [domain, `${from} → ${to}`, bar, counts, ...pace, ...(state === 'copying' ? [] : [states[state]])].join(
+      '  ',
+    ),
     ...(held.length === 0 ? [] : [`  held back by ${held.join(', ')}`]),
     ...(gap === undefined ? [] : [`  GAP at position ${gap.position}: ${gap.message}`]),
     ...(trouble === undefined ? [] : [`  tries again: ${trouble.message}`]),
   ].map(escapeText)
+}
+
+/** What a mover does that does not copy. */
+const states: Readonly<Record<Exclude<Progress['state'], 'copying'>, string>> = {
+  waiting: 'waiting for changes',
+  paused: 'paused',
+  beside: 'watching another mover',
+  gap: 'before a gap',
+  retrying: 'trying again',
+  turning: 'a cutover is under way',
 }
 
 /** What a mover gives way to. */

@@ -1,13 +1,29 @@
 /** What can be done from where a move stands: the commands to copy. */
-import { type MoveStatus, maskSecrets } from '../../index.ts'
+import { isUnderpinError, type MoveStatus, maskSecrets } from '../../index.ts'
 import type { NextStep } from '../output.ts'
 import { quoteForShell } from '../text.ts'
-import type { MoveFlags } from './pair.ts'
+import { type MoveFlags, Pair } from './pair.ts'
 
 /** What each move says can be done, as commands; for several domains, each command once. */
 export function nextSteps(statuses: readonly MoveStatus[], flags: MoveFlags): readonly NextStep[] {
   const byVerb = new Map(statuses.flatMap(({ next }) => next).map((step) => [step.verb, step]))
   return [...byVerb.values()].map(({ why, verb }) => ({ why, command: moveCommand(verb, flags) }))
+}
+
+/** What can be done where a command was refused, by where the move stands now. */
+export async function stepsAfterRefusal(error: unknown, flags: MoveFlags): Promise<readonly NextStep[]> {
+  if (!isUnderpinError(error, 'gate')) return []
+  try {
+    await using pair = await Pair.open(flags, 'look')
+    const statuses = await pair.statuses()
+    const steps = nextSteps(statuses, flags)
+    if (steps.length > 0) return steps
+    return statuses.map(({ explanation }) => ({ why: explanation, command: moveCommand('status', flags) }))
+  } catch (failure) {
+    // The refusal is what is told; why no advice can be given, the next command tells.
+    if (isUnderpinError(failure)) return []
+    throw failure
+  }
 }
 
 /** `underpin move VERB` for the same stores and domains; what the environment says is left out. */

@@ -11,7 +11,15 @@ import {
   type Store,
   UnderpinError,
 } from '../../index.ts'
-import { deadlineMs, domainNeeded, type GlobalFlags, isMissing, missing, storeUrl } from '../session.ts'
+import {
+  checkedUrl,
+  deadlineMs,
+  domainNeeded,
+  type GlobalFlags,
+  isMissing,
+  isPostgres,
+  storeUrl,
+} from '../session.ts'
 import { absent, silent } from './stand-in.ts'
 
 /** The flags that all commands of moves share. */
@@ -42,9 +50,24 @@ export class Pair {
   readonly all: Moves
   /** What is odd about the two stores that were named. */
   readonly warnings: readonly string[]
+  /** Which store each of the names stands for, without its password. */
+  readonly stores: Readonly<Record<string, string>>
+  /** What it was opened by. */
+  readonly flags: MoveFlags
   readonly #store: AnyStore
 
-  private constructor(store: AnyStore, names: Ends, all: Moves, warnings: readonly string[]) {
+  private constructor(
+    flags: MoveFlags,
+    store: AnyStore,
+    names: Ends,
+    {
+      all,
+      stores,
+      warnings,
+    }: { readonly all: Moves; readonly stores: Pair['stores']; readonly warnings: readonly string[] },
+  ) {
+    this.stores = stores
+    this.flags = flags
     this.#store = store
     this.names = names
     this.all = all
@@ -61,22 +84,24 @@ export class Pair {
     const [from, to] = [storeUrl(flags), targetUrl(flags)]
     if (from === to)
       throw new UnderpinError('invalid', 'The store to move from and the one to move to are the same')
-    const names = namesOf(flags)
-    const [source, target] = [() => placeOf(from, how, false), () => placeOf(to, how, true)]
-    let store = await open({ [names.from]: await source(), [names.to]: await target() }, flags)
+    const names = namesOf(flags.names ?? defaultNames(from, to))
+    const [openFrom, openTo] = [() => placeOf(from, how, false), () => placeOf(to, how, true)]
+    let store = await open({ [names.from]: await openFrom(), [names.to]: await openTo() }, flags)
     try {
       const domains = await domainsOf(store, flags)
       const noted = await notedOf(store, names, domains)
       const called = flags.names === undefined ? (noted.names ?? names) : names
       if (noted.isTurned || called.from !== names.from || called.to !== names.to) {
         await store.close()
-        const [first, second] = noted.isTurned ? [target, source] : [source, target]
+        const [first, second] = noted.isTurned ? [openTo, openFrom] : [openFrom, openTo]
         store = await open({ [called.from]: await first(), [called.to]: await second() }, flags)
       }
       const warnings = noted.isTurned
         ? [`The move goes from ${maskSecrets(to)} to ${maskSecrets(from)}: it was taken so`]
         : []
-      return new Pair(store, called, await store.moves(domains, called), warnings)
+      const [source, target] = (noted.isTurned ? [to, from] : [from, to]).map(maskSecrets)
+      const stores = { [called.from]: source ?? '', [called.to]: target ?? '' }
+      return new Pair(flags, store, called, { all: await store.moves(domains, called), stores, warnings })
     } catch (error) {
       await store.close()
       throw error
@@ -86,6 +111,13 @@ export class Pair {
   /** Where each of the moves stands, in the order of the domains. */
   statuses(): Promise<readonly MoveStatus[]> {
     return Promise.all(this.moves.map((move) => move.status()))
+  }
+
+  /** For example `postgres is postgres://localhost/app`. */
+  get legend(): string {
+    return Object.entries(this.stores)
+      .map(([name, url]) => `${name} is ${url}`)
+      .join(', ')
   }
 
   close(): Promise<void> {
@@ -112,7 +144,19 @@ async function placeOf(url: string, how: How, isTarget: boolean): Promise<string
   }
   if (!isAbsent || (isTarget && how === 'make')) return url
   if (isTarget && how === 'look') return absent(url)
-  throw missing(url)
+  throw isTarget ? notBegun(url) : noSource(url)
+}
+
+function notBegun(url: string): UnderpinError {
+  return new UnderpinError('gate', `No move to ${maskSecrets(url)} was begun: there is no store yet`, {
+    hint: 'Look at the path or the schema of --to; if they are right, begin.',
+  })
+}
+
+function noSource(url: string): UnderpinError {
+  return new UnderpinError('unavailable', `There is no store at ${maskSecrets(url)}`, {
+    hint: 'Look at the path or the schema of --store: it is where the domains were before the move.',
+  })
 }
 
 function targetUrl({ to }: MoveFlags): string {
@@ -120,11 +164,21 @@ function targetUrl({ to }: MoveFlags): string {
     throw new UnderpinError('invalid', 'No store to move to was named', {
       hint: 'Give --to URL (for example postgres://localhost/app), or set UNDERPIN_TO.',
     })
-  if (!/^memory:|^sqlite::memory:/.test(to)) return to
+  if (!/^memory:|^sqlite::memory:/.test(to)) return checkedUrl(to)
   throw new UnderpinError('invalid', 'A store in memory ends with this process: nothing can move to it')
 }
 
-function namesOf({ names = 'old,new' }: MoveFlags): Ends {
+/** What kind of store a URL names: what its backend is called, unless somebody gave it a name. */
+function kindOf(url: string): string {
+  return isPostgres(url) ? 'postgres' : (/^\w+/.exec(url)?.[0] ?? url)
+}
+
+function defaultNames(from: string, to: string): string {
+  const kinds = [kindOf(from), kindOf(to)]
+  return kinds[0] === kinds[1] ? 'old,new' : kinds.join(',')
+}
+
+function namesOf(names: string): Ends {
   const [from, to, ...more] = names.split(',').map((name) => name.trim())
   if (from && to && from !== to && more.length === 0) return { from, to }
   throw new UnderpinError('invalid', `--names takes two names, not ${JSON.stringify(names)}`, {

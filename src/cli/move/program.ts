@@ -38,11 +38,11 @@ import {
   verifyMove,
 } from '../command/move-prove.ts'
 import { exit } from '../exit.ts'
-import { part, positiveNumber, seconds, wholeNumber } from '../input.ts'
+import { part, positiveNumber, secondsOrNone, wholeNumber } from '../input.ts'
 import type { Output } from '../output.ts'
 import type { Run } from '../run.ts'
 import type { MoverFlags } from './mover.ts'
-import { moveCommand } from './next.ts'
+import { moveCommand, stepsAfterRefusal } from './next.ts'
 import type { MoveFlags } from './pair.ts'
 import { addSetting, type Setting } from './setting.ts'
 
@@ -54,16 +54,14 @@ export function addMoves(program: Command, run: Run, signal: AbortSignal): void 
     .addOption(to.env('UNDERPIN_TO'))
     .option(
       '--names <from,to>',
-      'what the application calls the two backends; as the move was begun, or old,new, if left out',
+      'what the application calls the two backends; if left out, as the move was begun, or the kinds of the stores (old,new for two of a kind)',
     )
     .addHelpText('after', examples)
   const take: Take = (work) => (_, command) =>
-    run(command, (flags, output) => work(flags as never, output), {
-      exitWhenNotOk: ({ exitCode }: MoveSummary) => exitCode ?? exit.failure,
-    })
+    run(command, (flags, output) => work(flags as never, output), whenNotOk)
   addLooking(move, take, signal)
   addMirroring(move, run, take, signal)
-  addProving(move, take, signal)
+  addProving(move, run, take, signal)
   addSwitching(move, take, signal)
   addEnding(move, take, signal)
 }
@@ -119,8 +117,12 @@ function addLooking(move: Command, take: Take, signal: AbortSignal): void {
     .action(take(moveReport))
 }
 
+const whenNotOk = {
+  exitWhenNotOk: ({ exitCode }: MoveSummary) => exitCode ?? exit.failure,
+  stepsAfter: stepsAfterRefusal,
+}
+
 function addMirroring(move: Command, run: Run, take: Take, signal: AbortSignal): void {
-  const whenNotOk = { exitWhenNotOk: ({ exitCode }: MoveSummary) => exitCode ?? exit.failure }
   move
     .command('start')
     .description('begin, copy, and go on copying what comes until interrupted')
@@ -170,7 +172,7 @@ function addMirroring(move: Command, run: Run, take: Take, signal: AbortSignal):
     )
 }
 
-function addProving(move: Command, take: Take, signal: AbortSignal): void {
+function addProving(move: Command, run: Run, take: Take, signal: AbortSignal): void {
   const ways = new Option(
     '--comparing <by>',
     'only by positions or by keys; left out, by both: a full comparison',
@@ -201,9 +203,18 @@ function addProving(move: Command, take: Take, signal: AbortSignal): void {
   move
     .command('soak')
     .description('watch the gates until they have held for a time')
-    .option('--for <seconds>', 'the time; gates.soakMs of the settings if left out', seconds)
+    .option(
+      '--for <seconds>',
+      'the time; gates.soakMs of the settings if left out; 0: no soak is asked for any more',
+      secondsOrNone,
+    )
     .option(...dryRun)
-    .action(take((flags: SoakFlags, output) => soakMove(flags, output, signal)))
+    .action((_, command: Command) =>
+      run(command, (flags: SoakFlags, output) => soakMove(flags, output, signal), {
+        ...whenNotOk,
+        resume: () => moveCommand('soak', command.optsWithGlobals()),
+      }),
+    )
 }
 
 function addSwitching(move: Command, take: Take, signal: AbortSignal): void {
@@ -226,7 +237,7 @@ function addSwitching(move: Command, take: Take, signal: AbortSignal): void {
   cut('rollback')
     .description('the source takes over again, as often as wanted, until complete')
     .option(...hold)
-    .action(take((flags: CutFlags) => rollBack(flags, signal)))
+    .action(take((flags: CutFlags, output) => rollBack(flags, output, signal)))
   cut('drill')
     .description('a cutover and a rollback, with both reports; asks for the name of the domain')
     .option(...confirmation)

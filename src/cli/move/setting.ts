@@ -1,6 +1,12 @@
 /** Settings of a move, given as `name=value`: `maxRate=5000`, `gates.soakMs=60000`, `mirror=await`. */
 import { InvalidArgumentError } from 'commander'
-import { type MoveSettings, UnderpinError } from '../../index.ts'
+import {
+  changeSettings,
+  defaultSettings,
+  type MoveSettings,
+  type SettingsChange,
+  UnderpinError,
+} from '../../index.ts'
 
 export type Setting = readonly [name: string, value: number | string | null]
 
@@ -12,8 +18,14 @@ export function addSetting(text: string, before: readonly Setting[] = []): reado
   return [...before, [name, parsed(value)]]
 }
 
-/** The change that they are. Whether there are such settings, and such values, is for the move to say. */
-export function changeOf(given: readonly Setting[]): Readonly<Record<string, unknown>> {
+/** The change that they are; `invalid` if there is no such setting, or it takes no such value. */
+export function changeOf(given: readonly Setting[]): SettingsChange {
+  const change = toChange(given) as SettingsChange
+  changeSettings(defaultSettings, change)
+  return change
+}
+
+function toChange(given: readonly Setting[]): Readonly<Record<string, unknown>> {
   const change: Record<string, unknown> = {}
   const gates: Record<string, unknown> = {}
   for (const [name, value] of given) {

@@ -1,5 +1,5 @@
 /** What stands for a store that cannot be opened, so that what is known of a move can be told without it. */
-import { type Backend, openBackend } from '../../index.ts'
+import { type Backend, openBackend, UnderpinError } from '../../index.ts'
 
 /**
  * A store that is not there yet: empty, with the name and the limits of what will be there. Neither a file nor a schema
@@ -9,9 +9,14 @@ export async function absent(url: string): Promise<Backend> {
   return standIn(url, await openBackend('memory:'), (value) => value)
 }
 
-/** A store that is out of reach: whatever is asked of it fails as its opening did. */
-export async function silent(url: string, error: unknown): Promise<Backend> {
-  const refuse = () => Promise.reject(error)
+/**
+ * A store that is out of reach: whatever is asked of it fails as its opening did, and at once, with a code that is not
+ * tried again: it was waited for when it was opened.
+ */
+export async function silent(url: string, cause: unknown): Promise<Backend> {
+  const { message, hint } = cause as UnderpinError
+  const refuse = () =>
+    Promise.reject(new UnderpinError('timeout', message, { ...(hint !== undefined && { hint }), cause }))
   return standIn(url, await openBackend('memory:'), (value, key) =>
     key === 'open' || key === 'close' ? value : refuse,
   )
