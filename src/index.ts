@@ -49,7 +49,7 @@ export type { MissedRuns, ScheduleInfo, ScheduleOptions } from './facet/job/sche
 export { Worker, type WorkOptions } from './facet/job/worker.ts'
 export type { LockOptions } from './facet/lock/lock.ts'
 export { type EventPage, Log, type ReadOptions } from './facet/log.ts'
-export type { OnceOptions, OnceResult } from './facet/once/once.ts'
+export type { OnceOptions, OnceResult, RecalledResult } from './facet/once/once.ts'
 export { type IdempotencyToken, idempotencyToken } from './facet/once/token.ts'
 export {
   type ProjectedEvent,
