@@ -4,8 +4,10 @@ export { type Clock, systemClock } from './clock.ts'
 export { type ErrorCode, errorCodes, isUnderpinError, maskSecrets, UnderpinError } from './error.ts'
 export {
   type CollectionOptions,
+  type CollectionsOf,
   collection,
   type DomainOptions,
+  type EventsOf,
   type EventTypes,
   events,
   type IndexOptions,
