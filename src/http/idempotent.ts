@@ -26,7 +26,7 @@ export interface IdempotentOptions<Original = Request> {
   readonly expiresInMs?: number
   /** Milliseconds to wait for the same request under way before answering 409; 0 if left out. */
   readonly waitMs?: number
-  /** Milliseconds without a sign of life after which another process may handle the request; 10,000 if left out. */
+  /** Milliseconds without a sign of life after which another process may handle the request, or have the lock; 10,000 if left out. */
   readonly ttlMs?: number
   /**
    * The key of a lock that the request is handled under, one at a time in all processes; none for undefined. Requests wait
@@ -109,7 +109,8 @@ export async function answer<E extends NewEvent, C extends Collections, Original
   try {
     const lock = options.lock?.(request, original)
     if (lock === undefined) return await perform(domain)
-    return await domain.withLock(lock, (held) => perform(held.domain))
+    const { ttlMs } = options
+    return await domain.withLock(lock, (held) => perform(held.domain), ttlMs === undefined ? {} : { ttlMs })
   } catch (error) {
     if (error instanceof NotKept) return error.response
     if (isUnderpinError(error, 'in-flight')) return refuse(inFlight)
