@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { accrue } from '../lib/money.ts'
 import type { StreamRecord } from '../lib/stream.ts'
 import { Client } from '../scripts/client.ts'
-import { type Facts, judge, type Paid } from './ledger.ts'
+import { type Facts, judge, type Paid } from '../scripts/ledger.ts'
 import { Fleet, kinds, missing, newUrl } from './places.ts'
 
 const callers = 64

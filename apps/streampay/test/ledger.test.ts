@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { created } from '../lib/stream.ts'
-import { type Facts, judge } from './ledger.ts'
+import { type Facts, judge } from '../scripts/ledger.ts'
 
 const terms = { sender: 'a', recipient: 'b', currency: 'EUR', deposit: 100, ratePerHour: 100 }
 const record = { ...created('s', terms, 0).record, version: 3, settled: 30, withdrawn: 20 }
