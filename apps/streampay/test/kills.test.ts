@@ -3,7 +3,7 @@
  * with SIGKILL and replaced all the while. Whatever dies, each payment is made once, and none above what was earned.
  */
 import { setTimeout as pause } from 'node:timers/promises'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, describe, it } from 'vitest'
 import { accrue } from '../lib/money.ts'
 import type { StreamRecord } from '../lib/stream.ts'
 import { Client } from '../scripts/client.ts'
@@ -11,13 +11,15 @@ import { type Facts, judge, type Paid } from '../scripts/ledger.ts'
 import { Fleet, kinds, missing, newUrl } from './places.ts'
 
 const callers = 64
-const runMs = 6_000
-const kills = 4
+const runMs = 5_000
+const kills = 3
 const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31))
 const terms = { sender: 'a', recipient: 'b', currency: 'EUR', deposit: 10 ** 9, ratePerHour: 36_000_000 }
 
-let fleet: Fleet | undefined
-afterEach(() => fleet?.stop())
+const fleets: Fleet[] = []
+afterAll(async () => {
+  for (const fleet of fleets) await fleet.stop()
+})
 
 /** Numbers in [0, 1) that the seed decides. */
 function randomBy(start: number): () => number {
@@ -28,16 +30,16 @@ function randomBy(start: number): () => number {
   }
 }
 
-describe.each(kinds)('three servers on %s', (kind) => {
-  beforeEach(({ skip }) => skip(missing(kind) !== '', missing(kind)))
-
-  it(`pay no more than was earned, and each payment once, while they are killed (seed ${seed})`, async () => {
-    fleet = new Fleet(newUrl(kind))
+describe.concurrent.each(kinds)('three servers on %s', (kind) => {
+  it(`pay no more than was earned, and each payment once, while they are killed (seed ${seed})`, async ({
+    expect,
+    skip,
+  }) => {
+    skip(missing(kind) !== '', missing(kind))
+    const fleet = new Fleet(newUrl(kind))
+    fleets.push(fleet)
     await fleet.start(3)
-    const { addresses } = fleet
-    expect(addresses.length).toBe(3)
-    const here = fleet
-    const client = new Client(() => here.addresses)
+    const client = new Client(() => fleet.addresses)
     const ids: string[] = []
     const since = Date.now()
     for (let n = 0; n < 3; n++) {
@@ -70,7 +72,7 @@ describe.each(kinds)('three servers on %s', (kind) => {
     const random = randomBy(seed)
     for (let n = 0; n < kills; n++) {
       await pause(runMs / kills / 2)
-      await here.replace(Math.floor(random() * here.servers.length))
+      await fleet.replace(Math.floor(random() * fleet.servers.length))
     }
     await calling
     const streams: Facts['streams'][number][] = []
