@@ -26,6 +26,9 @@ export interface RunningServer {
   stop(): Promise<void>
 }
 
+/** Milliseconds between two looks for connections without a request, while the server ends. */
+const closeEveryMs = 20
+
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const { clock = systemClock, onDefect, publicUrl } = options
   const repositories = await openRepositories(options.url, options)
@@ -43,9 +46,10 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const stop = async () => {
     const closed = once(server, 'close')
     server.close()
-    server.closeIdleConnections()
+    // Clients keep connections open for their next request: when the last answer is sent, there is none.
+    const closing = setInterval(() => server.closeIdleConnections(), closeEveryMs)
     end.abort()
-    await Promise.all([closed, working])
+    await Promise.all([closed, working]).finally(() => clearInterval(closing))
     await repositories.close()
   }
   let stopping: Promise<void> | undefined
