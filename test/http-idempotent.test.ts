@@ -334,6 +334,33 @@ describe('a handler with a lock', () => {
   })
 })
 
+describe('a request whose caller has gone', () => {
+  it('waits for the lock no longer, and does nothing', async () => {
+    let release = () => {}
+    const held = orders.withLock('busy', () => new Promise<void>((resolve) => (release = resolve)))
+    const gone = new AbortController()
+    const answer = idempotent(orders, { lock: () => 'busy' })((_request, tx) => {
+      tx.append('busy', { type: 'done', data: null })
+      return new Response('done')
+    })
+    const asked = (key: string, signal?: AbortSignal) =>
+      answer(
+        new Request('http://shop.test/', {
+          method: 'POST',
+          headers: { 'idempotency-key': key },
+          ...(signal && { signal }),
+        }),
+      )
+    const first = asked('k', gone.signal)
+    setImmediate(() => gone.abort())
+    expect((await first).status).toBe(409)
+    release()
+    await held
+    expect((await asked('other')).status).toBe(200)
+    expect(await orders.log.seq('busy')).toBe(1)
+  })
+})
+
 describe('an Idempotency-Key field', () => {
   it.each([
     ['"8e03978e-40d5-43dd-bc93-6894a57f9324"', '8e03978e-40d5-43dd-bc93-6894a57f9324'],

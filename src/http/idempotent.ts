@@ -30,7 +30,7 @@ export interface IdempotentOptions<Original = Request> {
   readonly ttlMs?: number
   /**
    * The key of a lock that the request is handled under, one at a time in all processes; none for undefined. Requests wait
-   * for it as long as a call to the store may take, then are answered 409.
+   * for it as long as a call to the store may take, then are answered 409; one whose caller has gone waits no longer.
    */
   readonly lock?: (request: Request, original: Original) => string | undefined
   /** Which responses are kept; those below 500 but 408, 425 and 429 if left out. With one that is not, nothing is written. */
@@ -110,11 +110,14 @@ export async function answer<E extends NewEvent, C extends Collections, Original
     const lock = options.lock?.(request, original)
     if (lock === undefined) return await perform(domain)
     const { ttlMs } = options
-    return await domain.withLock(lock, (held) => perform(held.domain), ttlMs === undefined ? {} : { ttlMs })
+    const waiting = { signal: request.signal, ...(ttlMs === undefined ? {} : { ttlMs }) }
+    return await domain.withLock(lock, (held) => perform(held.domain), waiting)
   } catch (error) {
     if (error instanceof NotKept) return error.response
     if (isUnderpinError(error, 'in-flight')) return refuse(inFlight)
     if (isUnderpinError(error, 'locked')) return refuse(busy)
+    // Nobody is there to be answered, and nothing was begun.
+    if (isUnderpinError(error, 'aborted') && request.signal.aborted) return refuse(busy)
     if (isUnderpinError(error, 'mismatch')) return refuse(keyReused)
     throw error
   }
