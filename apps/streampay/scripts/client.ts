@@ -31,7 +31,9 @@ export interface Counts {
   readonly latenciesMs: number[]
 }
 
-const giveUpMs = 30_000
+const giveUpMs = 60_000
+/** A server that says nothing for so long may be stopped: another one is asked, with the same key. */
+const answerMs = 20_000
 const pauseMs = 20
 
 export class Client {
@@ -85,14 +87,15 @@ export class Client {
     const address = servers[this.#next++ % servers.length]
     if (address === undefined) return undefined
     try {
-      const response = await fetch(address + path, init)
+      const response = await fetch(address + path, { ...init, signal: AbortSignal.timeout(answerMs) })
       const text = await response.text()
       const isJson = response.headers.get('content-type')?.includes('json') === true
       const { status, headers } = response
       return { status, headers, text, body: isJson ? JSON.parse(text) : undefined, key }
     } catch (error) {
-      // What fetch throws when there is no connection, or none any more.
+      // What fetch throws when there is no connection, or none any more; and when the time is over.
       if (error instanceof TypeError) return undefined
+      if (error instanceof DOMException && error.name === 'TimeoutError') return undefined
       throw error
     }
   }

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
+import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
 const folder = fileURLToPath(new URL('..', import.meta.url))
@@ -12,6 +13,8 @@ export interface ServerProcess {
   stop(): Promise<number | null>
   /** SIGKILL: ends it wherever it is. */
   kill(): Promise<void>
+  /** SIGSTOP, and SIGCONT behind the milliseconds: it knows nothing of the time between. */
+  freeze(ms: number): Promise<void>
 }
 
 export interface ServerEnvironment {
@@ -41,6 +44,11 @@ export async function startProcess(environment: ServerEnvironment): Promise<Serv
     async kill() {
       child.kill('SIGKILL')
       await exited
+    },
+    async freeze(ms) {
+      child.kill('SIGSTOP')
+      await pause(ms)
+      child.kill('SIGCONT')
     },
   }
 }

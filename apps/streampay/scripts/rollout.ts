@@ -1,7 +1,8 @@
 /**
  * `npm run rollout`: the way of streampay from SQLite to PostgreSQL, as its plan lists it, with real servers and callers who
  * go on through all of it. Ends with 0 lost, 0 diffs and 0 caller errors, or fails. `--to URL` names a target of your own;
- * else a PostgreSQL server is started for it, or, where there is none to start, a second SQLite file is the target.
+ * else a PostgreSQL server is started for it, or, where there is none to start, a second SQLite file is the target. With
+ * `--kills`, a server is killed with SIGKILL in the middle of each cutover, and replaced.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -32,6 +33,7 @@ const { values } = parseArgs({
     to: { type: 'string' },
     callers: { type: 'string', default: '8' },
     seconds: { type: 'string', default: '2' },
+    kills: { type: 'boolean', default: false },
   },
 })
 /** Milliseconds of traffic in each step. */
@@ -69,9 +71,7 @@ async function rollOut(): Promise<void> {
 
   say(`2 deploy    each server in turn is replaced by one that knows ${maskSecrets(target)} too`)
   for (let n = 0; n < 3; n++) {
-    servers.push(
-      await startProcess({ ...environment, NEXT_DATABASE_URL: target, SERVER_NAME: `server-${n + 1}` }),
-    )
+    servers.push(await startDeployed(n))
     // Out of the callers' sight first; what they have asked it already is answered.
     const old = servers.shift()
     const code = await old?.stop()
@@ -84,6 +84,19 @@ async function rollOut(): Promise<void> {
     stop.abort()
     await store.close()
   }
+}
+
+function startDeployed(n: number): Promise<ServerProcess> {
+  return startProcess({ ...environment, NEXT_DATABASE_URL: target, SERVER_NAME: `server-${n + 1}` })
+}
+
+/** Ends a server wherever it is, while the work is under way, and starts another in its place. */
+async function killDuring<R>(n: number, work: Promise<R>): Promise<R> {
+  if (!values.kills) return work
+  const victim = servers.shift()
+  await victim?.kill()
+  servers.push(await startDeployed(n))
+  return work
 }
 
 type Operator = Awaited<ReturnType<typeof openStore<typeof domains>>>
@@ -114,12 +127,14 @@ async function move(store: Operator): Promise<void> {
   }
   await parity('6 parity    before the cutover')
 
-  for (const [step, how] of [
-    ['7 cutover', 'cutover'],
-    ['8 rollback', 'rollback'],
-    ['9 cutover', 'cutover'],
-  ] as const) {
-    const report = await moving[how]({ by: 'rollout' })
+  for (const [n, [step, how]] of (
+    [
+      ['7 cutover', 'cutover'],
+      ['8 rollback', 'rollback'],
+      ['9 cutover', 'cutover'],
+    ] as const
+  ).entries()) {
+    const report = await killDuring(n, moving[how]({ by: 'rollout' }))
     say(`${step.padEnd(11)} ${describe(report)}`)
     await pause(stepMs)
     await parity(`  parity    on ${report.to}`)
