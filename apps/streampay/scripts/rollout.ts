@@ -191,7 +191,7 @@ function describe({ from, to, head, pauseMs, callers }: CutoverReport): string {
   const waited =
     callers === null
       ? ''
-      : `; of the callers who met it, half waited up to ${callers.p50Ms} ms, 99 of 100 up to ${callers.p99Ms} ms`
+      : `; of the callers who met it, half waited up to ${callers.p50Ms.toFixed(0)} ms, 99 of 100 up to ${callers.p99Ms.toFixed(0)} ms`
   return `${from} → ${to} at position ${head}, ${pauseMs?.toFixed(1)} ms without authority${waited}`
 }
 
