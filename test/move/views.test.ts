@@ -4,7 +4,7 @@ import { expect, it } from 'vitest'
 import { openStore } from '../../src/index.ts'
 import { placeKinds } from '../places.ts'
 
-it('do not stand in the way of a copy that is made anew', async (context) => {
+it('views of an application do not stand in the way of a copy that is made anew', async (context) => {
   const postgres = placeKinds.find(({ name }) => name === 'postgres')
   // Reason: places.ts says why this machine has no such server.
   context.skip(postgres?.missing !== '', postgres?.missing)
