@@ -4,8 +4,10 @@ export { type Clock, systemClock } from './clock.ts'
 export { type ErrorCode, errorCodes, isUnderpinError, maskSecrets, UnderpinError } from './error.ts'
 export {
   type CollectionOptions,
+  type CollectionsOf,
   collection,
   type DomainOptions,
+  type EventsOf,
   type EventTypes,
   events,
   type IndexOptions,
@@ -49,7 +51,7 @@ export type { MissedRuns, ScheduleInfo, ScheduleOptions } from './facet/job/sche
 export { Worker, type WorkOptions } from './facet/job/worker.ts'
 export type { LockOptions } from './facet/lock/lock.ts'
 export { type EventPage, Log, type ReadOptions } from './facet/log.ts'
-export type { OnceOptions, OnceResult } from './facet/once/once.ts'
+export type { OnceOptions, OnceResult, RecalledResult } from './facet/once/once.ts'
 export { type IdempotencyToken, idempotencyToken } from './facet/once/token.ts'
 export {
   type ProjectedEvent,

@@ -11,7 +11,7 @@ import {
   idempotent,
   parseIdempotencyKey,
 } from '../src/http/http.ts'
-import type { Domain, Transaction } from '../src/index.ts'
+import { type Domain, openStore, type Transaction } from '../src/index.ts'
 import { placeKinds } from './places.ts'
 
 let orders: Domain
@@ -285,6 +285,79 @@ describe('an idempotent handler', () => {
     expect([second.status, second.headers.get('retry-after')]).toEqual([409, '1'])
     open()
     expect((await first).status).toBe(200)
+  })
+})
+
+describe('a handler with a lock', () => {
+  const locked = (request: Request) => new URL(request.url).pathname
+  const to = (path: string, key: string) =>
+    new Request(`http://shop.test${path}`, { method: 'POST', headers: { 'idempotency-key': key } })
+
+  it('is run one at a time for each key of the lock, once for each Idempotency-Key', async () => {
+    const running = new Map<string, number>()
+    const most = new Map<string, number>()
+    const answer = idempotent(orders, { lock: locked, waitMs: 5_000 })(async (request, tx) => {
+      const path = locked(request)
+      running.set(path, (running.get(path) ?? 0) + 1)
+      most.set(path, Math.max(most.get(path) ?? 0, running.get(path) as number))
+      await new Promise((resolve) => setTimeout(resolve, 1))
+      tx.append(path, { type: 'done', data: null })
+      running.set(path, (running.get(path) as number) - 1)
+      return new Response('done')
+    })
+    const keys = Array.from({ length: 10 }, (_, n) => [
+      to('/a', `k${n}`),
+      to('/a', `k${n}`),
+      to('/b', `k${n}`),
+    ])
+    const responses = await Promise.all(keys.flat().map(answer))
+    expect(responses.map(({ status }) => status)).toEqual(Array(30).fill(200))
+    expect([...most]).toEqual([
+      ['/a', 1],
+      ['/b', 1],
+    ])
+    expect([await orders.log.seq('/a'), await orders.log.seq('/b')]).toEqual([10, 10])
+  })
+
+  it('that waits for too long is answered 409, to be sent again', async () => {
+    const store = await openStore('memory:', { domains: { orders: {} }, deadlineMs: 50 })
+    closers.push(() => store.close())
+    const hurried = store.domain('orders')
+    let release = () => {}
+    const held = hurried.withLock('/a', () => new Promise<void>((resolve) => (release = resolve)))
+    const answer = idempotent(hurried, { lock: locked })(() => new Response('done'))
+    const response = await answer(to('/a', 'k'))
+    expect([response.status, response.headers.get('retry-after')]).toEqual([409, '1'])
+    release()
+    await held
+    expect((await answer(to('/a', 'k'))).status).toBe(200)
+  })
+})
+
+describe('a request whose caller has gone', () => {
+  it('waits for the lock no longer, and does nothing', async () => {
+    let release = () => {}
+    const held = orders.withLock('busy', () => new Promise<void>((resolve) => (release = resolve)))
+    const gone = new AbortController()
+    const answer = idempotent(orders, { lock: () => 'busy' })((_request, tx) => {
+      tx.append('busy', { type: 'done', data: null })
+      return new Response('done')
+    })
+    const asked = (key: string, signal?: AbortSignal) =>
+      answer(
+        new Request('http://shop.test/', {
+          method: 'POST',
+          headers: { 'idempotency-key': key },
+          ...(signal && { signal }),
+        }),
+      )
+    const first = asked('k', gone.signal)
+    setImmediate(() => gone.abort())
+    expect((await first).status).toBe(409)
+    release()
+    await held
+    expect((await asked('other')).status).toBe(200)
+    expect(await orders.log.seq('busy')).toBe(1)
   })
 })
 

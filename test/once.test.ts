@@ -71,6 +71,16 @@ describe.each(placeKinds)('work done once on $name', ({ make, missing }) => {
       expect((await there.once(other, 0, (tx) => place(tx, 1))).isReplay).toBe(false)
   })
 
+  it('tells what is kept for a token, and does nothing', async () => {
+    const [here, there] = await processes()
+    expect(await there.recall(token)).toBeUndefined()
+    await here.once(token, request, (tx) => place(tx, [1]), { expiresInMs: 60_000 })
+    const { position } = await there.once(token, request, () => expect.fail())
+    const kept = await there.recall<number[]>(token)
+    expect(kept).toEqual({ value: [1], position, expiresAt: expect.any(Number) })
+    expect(await here.log.seq('orders')).toBe(1)
+  })
+
   it('refuses a token that was not made as one', async () => {
     const [here] = await processes()
     for (const wrong of ['key-1', undefined])

@@ -49,6 +49,7 @@ export interface DomainOptions {
   readonly backend?: string
 }
 
+/** The types of a declared domain, to name it: `Domain<EventsOf<typeof orders>, CollectionsOf<typeof orders>>`. */
 export type EventsOf<D extends DomainOptions> = D['events'] extends EventTypes<infer E> ? E : NewEvent
 export type CollectionsOf<D extends DomainOptions> = D['collections'] extends infer C extends Collections
   ? { [K in keyof C]: C[K] extends CollectionOptions<infer T> ? T : never }

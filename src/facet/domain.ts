@@ -9,7 +9,7 @@ import type { JobDefinitions } from './job/definition.ts'
 import { Jobs } from './job/jobs.ts'
 import { type LockOptions, Locks } from './lock/lock.ts'
 import { Log } from './log.ts'
-import { Once, type OnceOptions, type OnceResult } from './once/once.ts'
+import { Once, type OnceOptions, type OnceResult, type RecalledResult } from './once/once.ts'
 import type { IdempotencyToken } from './once/token.ts'
 import { ownCollections } from './own-collections.ts'
 import type { Port } from './port.ts'
@@ -159,6 +159,15 @@ export class Domain<E extends NewEvent = NewEvent, C extends Collections = Colle
   ): Promise<OnceResult<R>> {
     const { once } = this.#shared ?? refuseWithin('Work done once', 'transaction.tables')
     return once.run(this.#port, { token, request, work, options })
+  }
+
+  /** What {@link once} keeps for a token, its request not asked for; undefined if nothing, or no longer. */
+  async recall<R = unknown>(
+    token: IdempotencyToken,
+    options: CallOptions = {},
+  ): Promise<RecalledResult<R> | undefined> {
+    const { once } = this.#shared ?? refuseWithin('What was done once', 'the domain itself')
+    return once.recall<R>(token, options)
   }
 
   /** Durable work: `domain.jobs(defineJobs({ sendMail: job<{ to: string }>() }))`. Keep what it returns. */

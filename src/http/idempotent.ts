@@ -26,8 +26,13 @@ export interface IdempotentOptions<Original = Request> {
   readonly expiresInMs?: number
   /** Milliseconds to wait for the same request under way before answering 409; 0 if left out. */
   readonly waitMs?: number
-  /** Milliseconds without a sign of life after which another process may handle the request; 10,000 if left out. */
+  /** Milliseconds without a sign of life after which another process may handle the request, or have the lock; 10,000 if left out. */
   readonly ttlMs?: number
+  /**
+   * The key of a lock that the request is handled under, one at a time in all processes; none for undefined. Requests wait
+   * for it as long as a call to the store may take, then are answered 409; one whose caller has gone waits no longer.
+   */
+  readonly lock?: (request: Request, original: Original) => string | undefined
   /** Which responses are kept; those below 500 but 408, 425 and 429 if left out. With one that is not, nothing is written. */
   readonly keep?: (status: number) => boolean
   /** Bytes; 1,048,576 if left out. More is answered with 413. */
@@ -85,7 +90,7 @@ export async function answer<E extends NewEvent, C extends Collections, Original
   const run = new Run<E, C>(options, (transaction) =>
     handler(requestWith(request, bytes), transaction, original),
   )
-  try {
+  const perform = async (domain: Domain<E, C>): Promise<Response> => {
     if (key === undefined) {
       await domain.transaction((transaction) => run.once(transaction))
       return run.fresh()
@@ -100,9 +105,19 @@ export async function answer<E extends NewEvent, C extends Collections, Original
       onceOptions(options),
     )
     return isReplay ? replay(value) : run.fresh()
+  }
+  try {
+    const lock = options.lock?.(request, original)
+    if (lock === undefined) return await perform(domain)
+    const { ttlMs } = options
+    const waiting = { signal: request.signal, ...(ttlMs === undefined ? {} : { ttlMs }) }
+    return await domain.withLock(lock, (held) => perform(held.domain), waiting)
   } catch (error) {
     if (error instanceof NotKept) return error.response
     if (isUnderpinError(error, 'in-flight')) return refuse(inFlight)
+    if (isUnderpinError(error, 'locked')) return refuse(busy)
+    // Nobody is there to be answered, and nothing was begun.
+    if (isUnderpinError(error, 'aborted') && request.signal.aborted) return refuse(busy)
     if (isUnderpinError(error, 'mismatch')) return refuse(keyReused)
     throw error
   }
@@ -175,6 +190,11 @@ const inFlight: Problem = {
   status: 409,
   title: 'A request with this Idempotency-Key is under way',
   detail: 'The same request is being processed. Send it again in a moment, with the same key.',
+}
+const busy: Problem = {
+  status: 409,
+  title: 'Other requests are ahead',
+  detail: 'Too many requests change the same thing. Send this one again in a moment, with the same key.',
 }
 const keyReused: Problem = {
   status: 422,

@@ -73,8 +73,9 @@ export async function createDomain(query: Query, tables: Tables, domain: string)
     await alterCollection(query, tables, domain, name, undefined, plainCollection)
 }
 
+/** With the views that an application has on its tables: they would stand in the way of the copy that is made anew. */
 export async function dropDomain(query: Query, tables: Tables, domain: string): Promise<void> {
-  for (const table of await tablesOf(query, tables, domain)) await query(`DROP TABLE ${table}`)
+  for (const table of await tablesOf(query, tables, domain)) await query(`DROP TABLE ${table} CASCADE`)
 }
 
 /** All tables of a domain that there are. */

@@ -9,16 +9,14 @@ import { isUnderpinError, UnderpinError } from '../../error.ts'
 import type { FailedCheck } from '../../model/check.ts'
 import { plainCollection } from '../../model/collection.ts'
 import type { Commit, Outcome } from '../../model/commit.ts'
-import { isExpired } from '../../model/document.ts'
 import { quote } from '../../model/key.ts'
-import { decodeValue } from '../../model/value.ts'
 import { Documents } from '../documents.ts'
 import { type Held, Lease, Leases, leaseCollections } from '../lease.ts'
 import { LeasedPort } from '../leased-port.ts'
 import { holderName } from '../lock/holder.ts'
 import { Turns } from '../lock/turns.ts'
 import type { OwnCollections, Port } from '../port.ts'
-import type { NewEvent } from '../shape.ts'
+import { type NewEvent, toStoredDocument } from '../shape.ts'
 import { type Collections, draftOf, type Transaction, transact } from '../transaction.ts'
 import { fingerprintOf } from './canonical.ts'
 import type { IdempotencyToken } from './token.ts'
@@ -44,6 +42,16 @@ export interface OnceResult<R> {
   readonly position: number
 }
 
+/** What is kept for a token. */
+export interface RecalledResult<R> {
+  /** What the work returned. */
+  readonly value: R
+  /** Of the result itself: a reader who has reached it sees the effects. */
+  readonly position: number
+  /** Milliseconds since 1970 from which on the token is as new. */
+  readonly expiresAt: number
+}
+
 interface Asked<E extends NewEvent, C extends Collections, R> {
   readonly token: IdempotencyToken
   readonly request: unknown
@@ -59,7 +67,7 @@ interface Kept {
   /** Of the lease under which it was done. */
   readonly lease: number
 }
-type Found = Kept & { readonly position: number }
+type Found = Kept & { readonly position: number; readonly expiresAt: number }
 
 const dayMs = 24 * 3_600_000
 const defaultTtlMs = 10_000
@@ -107,6 +115,13 @@ export class Once {
     } finally {
       turn.leave()
     }
+  }
+
+  /** What is kept for a token, whatever the request was. */
+  async recall<R>(token: IdempotencyToken, options: CallOptions): Promise<RecalledResult<R> | undefined> {
+    await this.#port.ensure(onceCollections)
+    const kept = await this.#find(token, options)
+    return kept && { value: kept.value as R, position: kept.position, expiresAt: kept.expiresAt }
   }
 
   /** The lease under which to do the work, or what was kept of it meanwhile. */
@@ -195,23 +210,26 @@ export class Once {
 
   /** What was kept; `mismatch` if it was for another request. */
   async #recall(
-    { id }: IdempotencyToken,
+    token: IdempotencyToken,
     fingerprint: string,
-    { signal }: CallOptions,
+    options: CallOptions,
   ): Promise<Found | undefined> {
-    const { documents } = await this.#port.get([{ collection: results, id }], signal && { signal })
-    const [record] = documents
-    if (record?.kind !== 'document' || isExpired(record.expiresAt, this.#port.clock.now())) return undefined
-    const kept = decodeValue(record.data) as Kept
-    if (kept.fingerprint === fingerprint) return { ...kept, position: record.position }
+    const kept = await this.#find(token, options)
+    if (kept === undefined || kept.fingerprint === fingerprint) return kept
     throw new UnderpinError(
       'mismatch',
-      `The idempotency token ${quote(id)} was used before for another request`,
+      `The idempotency token ${quote(token.id)} was used before for another request`,
       {
         hint: 'Give each request a key of its own, and retry it unchanged.',
-        details: { token: id },
+        details: { token: token.id },
       },
     )
+  }
+
+  async #find({ id }: IdempotencyToken, { signal }: CallOptions): Promise<Found | undefined> {
+    const { documents } = await this.#port.get([{ collection: results, id }], signal && { signal })
+    const found = toStoredDocument<Kept>(documents[0], this.#port.clock.now())
+    return found && { ...found.value, position: found.revision, expiresAt: found.expiresAt as number }
   }
 
   async #sweep(): Promise<void> {

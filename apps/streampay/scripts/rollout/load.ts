@@ -1,0 +1,142 @@
+/** The application's users during the rollout: they go on through every step, and remember what they were told. */
+import { setTimeout as pause } from 'node:timers/promises'
+import { accrue } from '../../lib/money.ts'
+import type { StreamRecord } from '../../lib/stream.ts'
+import { type Answer, Client } from '../client.ts'
+import { type Facts, judge, type Paid } from '../ledger.ts'
+
+export const terms = {
+  ...{ sender: 'wallet-ada', recipient: 'wallet-bob', currency: 'EUR' },
+  ...{ deposit: 10 ** 9, ratePerHour: 36_000_000 },
+}
+/** Milliseconds that a caller thinks between two requests. */
+const thinkMs = 20
+/** Every so many answers are kept, to be asked for again. */
+const keepEvery = 10
+
+/** A POST and its answer. */
+export interface Kept {
+  readonly path: string
+  readonly body: unknown
+  readonly answer: Answer
+}
+
+export class Load {
+  /** The users, whose latencies are the figures. */
+  readonly client: Client
+  /** Who looks into it meanwhile. */
+  readonly prober: Client
+  readonly kept: Kept[] = []
+  /** Streams in the order in which they were acknowledged, with the time before they were asked for. */
+  readonly #streams: { readonly id: string; readonly since: number }[] = []
+  readonly #paid: Paid[] = []
+  readonly #versions = new Map<string, number[]>()
+  readonly #stop = new AbortController()
+  #answers = 0
+  #running: Promise<unknown> | undefined
+
+  constructor(servers: () => readonly string[]) {
+    this.client = new Client(servers)
+    this.prober = new Client(servers)
+  }
+
+  get streams(): number {
+    return this.#streams.length
+  }
+
+  get payments(): number {
+    return this.#paid.length
+  }
+
+  begin(callers: number): void {
+    this.#running = Promise.all(Array.from({ length: callers }, (_, n) => this.#call(n)))
+  }
+
+  /** Callers finish the request that they are at. */
+  async end(): Promise<void> {
+    this.#stop.abort()
+    await this.#running
+  }
+
+  /** A POST whose answer belongs to the record. */
+  async post(path: string, body?: unknown, client = this.client): Promise<Answer> {
+    const answer = await client.post(path, body === undefined ? {} : { body })
+    if (this.#answers++ % keepEvery === 0) this.kept.push({ path, body, answer })
+    return answer
+  }
+
+  async create(more: Partial<typeof terms> = {}): Promise<string> {
+    const since = Date.now()
+    const { status, body, text } = await this.post('/streams', { ...terms, ...more })
+    if (status !== 201) throw new Error(`A stream was not created: ${status} ${text}`)
+    this.#streams.push({ id: body.id, since })
+    this.#versions.set(body.id, [body.version])
+    return body.id
+  }
+
+  async command(id: string, kind: string): Promise<Answer> {
+    const answer = await this.post(`/streams/${id}/${kind}`)
+    if (answer.status === 200) this.#versions.get(id)?.push(answer.body.version)
+    return answer
+  }
+
+  async withdraw(id: string, amount: number, client = this.client): Promise<Answer> {
+    const answer = await this.post(`/streams/${id}/withdraw`, { amount }, client)
+    if (answer.status === 200)
+      this.#paid.push({ stream: id, key: answer.key, amount, version: answer.body.version })
+    return answer
+  }
+
+  async #call(number: number): Promise<void> {
+    let id = await this.create()
+    await this.command(id, 'start')
+    for (let n = number; !this.#stop.signal.aborted; n++) {
+      if (n % 12 === 0) {
+        id = await this.create()
+        await this.command(id, 'start')
+      } else if (n % 5 === 0) await this.client.get('/streams?status=active&limit=20')
+      else if (n % 3 === 0) await this.client.get(`/streams/${id}`)
+      else if (n % 2 === 0) await this.command(id, 'settle')
+      else await this.withdraw(id, 1 + (n % 7))
+      await pause(thinkMs)
+    }
+  }
+
+  /** What callers were told and is not so: nothing, if nothing was lost or done twice. */
+  async judge(): Promise<readonly string[]> {
+    const streams: Facts['streams'][number][] = []
+    const lost: string[] = []
+    for (const { id, since } of this.#streams) {
+      const { status, body: record } = await this.prober.get(`/streams/${id}`)
+      if (status !== 200) {
+        lost.push(`${id}: was acknowledged, and is answered ${status}`)
+        continue
+      }
+      const { accrued } = (await this.prober.get(`/streams/${id}/balance`)).body
+      streams.push({ record, accrued, ...this.#most(record, since), activity: await this.#activity(id) })
+    }
+    return [...lost, ...judge({ paid: this.#paid, versions: this.#versions, streams })]
+  }
+
+  #most({ ratePerHour, deposit }: StreamRecord, since: number) {
+    return { accruedAtMost: accrue(ratePerHour, Date.now() - since, deposit) }
+  }
+
+  #activity(id: string) {
+    return allPages(this.prober, `/streams/${id}/activity?limit=200`)
+  }
+}
+
+/** All items of a list, page by page. */
+// biome-ignore lint/suspicious/noExplicitAny: what the server answers.
+export async function allPages(client: Client, path: string): Promise<any[]> {
+  const items = []
+  let cursor: string | undefined
+  do {
+    const { status, body } = await client.get(cursor === undefined ? path : `${path}&cursor=${cursor}`)
+    if (status !== 200) throw new Error(`${path} was answered ${status}`)
+    items.push(...body.items)
+    cursor = body.cursor
+  } while (cursor !== undefined)
+  return items
+}
