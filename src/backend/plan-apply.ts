@@ -9,6 +9,16 @@ import { type Base, type Plan, uniqueKeysOf } from './plan.ts'
 import { holderKey, Stage, type View } from './stage.ts'
 import { Gaps } from './truncate.ts'
 
+/**
+ * Asks for all that the page's records are compared with, before one of them can be refused: a view that has to fetch
+ * what it is asked for would else be asked for one stream after the other.
+ */
+function askForAll(view: View, { items }: FeedPart): void {
+  for (const change of items)
+    if (change.kind === 'event') view.seq(change.stream)
+    else view.document(change.collection, change.id)
+}
+
 /** Plans a page of the feed for a follower: verbatim, each record's checksum verified, here or where it was read. */
 export function planApply(view: View, base: Base, page: FeedPart): Plan {
   if ((page.after ?? base.head) > base.head)
@@ -16,6 +26,7 @@ export function planApply(view: View, base: Base, page: FeedPart): Plan {
       'fenced',
       `The page is for a copy that ends at position ${page.after}; this one ends at ${base.head}`,
     )
+  askForAll(view, page)
   const stage = new Stage(view)
   // A definition that was changed stands in the feed behind documents that were put under the one before.
   for (const change of page.items) if (change.kind === 'document') stage.declare(change)
