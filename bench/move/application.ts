@@ -50,7 +50,7 @@ export async function measureApplication(
     await pause(1_500)
     // A window in which nothing was left to copy measures nothing.
     if (head - position < 1_000) break
-    console.log(
+    console.error(
       `backfill beside the application: ${Math.round((position - before) / seconds)} positions/s, p99 ${p99(without).toFixed(2)} -> ${p99(besides).toFixed(2)} ms`,
     )
     alone.addAll(without.counts)
