@@ -263,7 +263,11 @@ export async function measureFenceCost(slices: number): Promise<readonly Figure[
   }
 }
 
-/** How long one caller’s append takes with `mirror: "await"`, against the two stores alone. */
+/**
+ * How long one caller’s append takes with `mirror: "await"`, against an append to the one store and then to the other:
+ * the sum of the two latencies as one caller meets it, because medians do not add up, and neither store is warm behind
+ * the other.
+ */
 export async function measureAwait(places: Places, slices: number): Promise<readonly Figure[]> {
   const figures: Figure[] = []
   for (const isTurned of [false, true])
@@ -292,36 +296,42 @@ async function awaitFigure(
     await move.catchUp()
     await sleep(50)
   }
-  const one = (domain: Domain) => async () => {
-    const { latencies } = await drive({ count: 40, callers: 1, seconds: 5 }, (n) =>
-      domain.log.append(`stream-${n}`, event(n)),
-    )
-    return latencies.latency?.p50 ?? Number.NaN
-  }
+  const one =
+    (...domains: Domain[]) =>
+    async () => {
+      const { latencies } = await drive({ count: 40, callers: 1, seconds: 5 }, async (n) => {
+        for (const { log } of domains) await log.append(`stream-${n}`, event(n))
+      })
+      return latencies.latency?.p50 ?? Number.NaN
+    }
+  const domains = { source: alone.source.domain('source'), target: alone.target.domain('target') }
   const runs = {
-    both: one(store.domain('bench')),
-    source: one(alone.source.domain('source')),
-    target: one(alone.target.domain('target')),
+    await: one(store.domain('bench')),
+    both: one(domains.source, domains.target),
+    source: one(domains.source),
+    target: one(domains.target),
   }
   await inTurns(runs, 5)
   const found = await inTurns(runs, slices)
   const waits = store.attendance('bench')?.await
   for (const each of [store, alone.source, alone.target]) await each.close()
   const [a, b] = isTurned ? ['PostgreSQL', 'SQLite'] : ['SQLite', 'PostgreSQL']
-  const ratio = found.both.middle / (found.source.middle + found.target.middle)
+  const to = (run: keyof typeof runs) => ({
+    value: found[run].middle,
+    ratio: found.await.middle / found[run].middle,
+  })
+  const { ratio } = to('both')
+  console.error(`${a} to ${b}: ${ratio.toFixed(2)} × one after the other, ${waits?.unawaited} not waited for`)
   return {
     on,
     id: 'move-await',
     title: `append that waits for the copy, one caller, ${a} to ${b}`,
-    value: found.both.middle,
+    value: found.await.middle,
     unit: 'ms (p50)',
-    peers: {
-      [`${a} alone`]: { value: found.source.middle, ratio: found.both.middle / found.source.middle },
-      [`${b} alone`]: { value: found.target.middle, ratio: found.both.middle / found.target.middle },
-    },
-    goal: `at most 1.1 × the two together (${ratio.toFixed(2)} ×)`,
+    peers: { [`${a}, then ${b}`]: to('both'), [`${a} alone`]: to('source'), [`${b} alone`]: to('target') },
+    goal: `at most 1.1 × one after the other (${ratio.toFixed(2)} ×)`,
     met: ratio <= 1.1 && waits?.unawaited === 0,
-    spread: found.both.spread,
+    spread: found.await.spread,
     note: `${slices} slices of 40 each, in turns; ${waits?.awaited} waited for, ${waits?.unawaited} not`,
     machine: describeMachine(),
   }
