@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { measureBloat } from './bloat.ts'
 import type { Case } from './case.ts'
-import { measureAwait, measureFenceCost, measurePause } from './cases/move-pause.ts'
+import { measureAwait, measureFenceCost } from './cases/move-overhead.ts'
+import { measurePause } from './cases/move-pause.ts'
 import { measureMoveVerify } from './cases/move-verify.ts'
 import { postgresCases } from './cases/postgres.ts'
 import { sqliteCases } from './cases/sqlite.ts'
@@ -78,7 +79,7 @@ async function postgresSuite(isQuick: boolean): Promise<Suite | string> {
       'move-verify': () => measureMoveVerify(places, isQuick ? 100_000 : 1_000_000),
       pgbench: () => runPgbench(places, isQuick ? 2 : 6),
       'move-pause': () => measurePause(places, isQuick ? 12 : 60, isQuick ? 60 : 200),
-      'move-fence-cost': () => measureFenceCost(isQuick ? 15 : 101),
+      'move-fence-cost': () => measureFenceCost(isQuick ? 61 : 401),
       'move-await': () => measureAwait(places, isQuick ? 7 : 31),
     },
     ...places,
