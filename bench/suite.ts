@@ -79,7 +79,7 @@ async function postgresSuite(isQuick: boolean): Promise<Suite | string> {
       'move-verify': () => measureMoveVerify(places, isQuick ? 100_000 : 1_000_000),
       pgbench: () => runPgbench(places, isQuick ? 2 : 6),
       'move-pause': () => measurePause(places, isQuick ? 12 : 60, isQuick ? 60 : 200),
-      'move-fence-cost': () => measureFenceCost(isQuick ? 61 : 401),
+      'move-fence-cost': () => measureFenceCost(isQuick ? 41 : 301),
       'move-await': () => measureAwait(places, isQuick ? 7 : 31),
     },
     ...places,

@@ -13,13 +13,19 @@ export class Slices {
     return [quantile(this.taken, 0.25), quantile(this.taken, 0.75)]
   }
 
-  /** Against others, turn by turn: what a slow moment of the machine does to one, it does to its neighbours. */
-  against(...others: Slices[]): number {
-    const ratios = this.taken.map((value, turn) => {
-      const sum = others.reduce((all, { taken }) => all + (taken[turn] ?? Number.NaN), 0)
-      return (value * others.length) / sum
-    })
-    return quantile(ratios, 0.5)
+  /** Together with another run of the same. */
+  with(other: Slices): Slices {
+    const both = new Slices()
+    both.taken.push(...this.taken.map((value, turn) => value + (other.taken[turn] ?? Number.NaN)))
+    return both
+  }
+
+  /** Against another, turn by turn: what a slow moment of the machine does to one, it does to its neighbours. */
+  against(other: Slices): number {
+    return quantile(
+      this.taken.map((value, turn) => value / (other.taken[turn] ?? Number.NaN)),
+      0.5,
+    )
   }
 }
 
