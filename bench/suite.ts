@@ -75,7 +75,7 @@ async function postgresSuite(isQuick: boolean): Promise<Suite | string> {
             ? { records: 200_000, seconds: 2, rounds: 2 }
             : { records: 1_000_000, seconds: 5, rounds: 5 },
         ),
-      'move-eta': () => measureEta(places, isQuick ? 200_000 : 1_000_000),
+      'move-eta': () => measureEta(places, isQuick ? 400_000 : 1_000_000),
       'move-verify': () => measureMoveVerify(places, isQuick ? 100_000 : 1_000_000),
       pgbench: () => runPgbench(places, isQuick ? 2 : 6),
       'move-pause': () => measurePause(places, isQuick ? 12 : 60, isQuick ? 60 : 200),
