@@ -49,7 +49,7 @@ function sqliteSuite(isQuick: boolean): Suite {
     settings: 'synchronous=FULL where it can be set',
     cases: sqliteCases(isQuick),
     others: {
-      import: () => measureImport(isQuick ? 400_000 : 1_000_000),
+      import: () => measureImport(isQuick ? 300_000 : 1_000_000),
       delivery: () => measureDelivery('sqlite', places, isQuick ? 500 : 2_000),
     },
     ...places,
@@ -72,10 +72,10 @@ async function postgresSuite(isQuick: boolean): Promise<Suite | string> {
         measureApplication(
           places,
           isQuick
-            ? { records: 200_000, seconds: 2, rounds: 2 }
-            : { records: 1_000_000, seconds: 5, rounds: 5 },
+            ? { records: 200_000, seconds: 2, rounds: 5 }
+            : { records: 1_000_000, seconds: 4, rounds: 10 },
         ),
-      'move-eta': () => measureEta(places, isQuick ? 400_000 : 1_000_000),
+      'move-eta': () => measureEta(places, isQuick ? 300_000 : 1_000_000),
       'move-verify': () => measureMoveVerify(places, isQuick ? 100_000 : 1_000_000),
       pgbench: () => runPgbench(places, isQuick ? 2 : 6),
       'move-pause': () => measurePause(places, isQuick ? 12 : 60, isQuick ? 60 : 200),
