@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { measureBloat } from './bloat.ts'
 import type { Case } from './case.ts'
-import { measureAwait, measureFenceCost, measurePause } from './cases/move-pause.ts'
+import { measureAwait, measureFenceCost } from './cases/move-overhead.ts'
+import { measurePause } from './cases/move-pause.ts'
 import { measureMoveVerify } from './cases/move-verify.ts'
 import { postgresCases } from './cases/postgres.ts'
 import { sqliteCases } from './cases/sqlite.ts'
@@ -48,7 +49,7 @@ function sqliteSuite(isQuick: boolean): Suite {
     settings: 'synchronous=FULL where it can be set',
     cases: sqliteCases(isQuick),
     others: {
-      import: () => measureImport(isQuick ? 400_000 : 1_000_000),
+      import: () => measureImport(isQuick ? 300_000 : 1_000_000),
       delivery: () => measureDelivery('sqlite', places, isQuick ? 500 : 2_000),
     },
     ...places,
@@ -71,14 +72,14 @@ async function postgresSuite(isQuick: boolean): Promise<Suite | string> {
         measureApplication(
           places,
           isQuick
-            ? { records: 200_000, seconds: 2, rounds: 2 }
-            : { records: 1_000_000, seconds: 5, rounds: 5 },
+            ? { records: 200_000, seconds: 2, rounds: 5 }
+            : { records: 1_000_000, seconds: 4, rounds: 10 },
         ),
-      'move-eta': () => measureEta(places, isQuick ? 200_000 : 1_000_000),
+      'move-eta': () => measureEta(places, isQuick ? 300_000 : 1_000_000),
       'move-verify': () => measureMoveVerify(places, isQuick ? 100_000 : 1_000_000),
       pgbench: () => runPgbench(places, isQuick ? 2 : 6),
-      'move-pause': () => measurePause(places, isQuick ? 12 : 60),
-      'move-fence-cost': () => measureFenceCost(isQuick ? 15 : 101),
+      'move-pause': () => measurePause(places, isQuick ? 12 : 60, isQuick ? 60 : 200),
+      'move-fence-cost': () => measureFenceCost(isQuick ? 41 : 301),
       'move-await': () => measureAwait(places, isQuick ? 7 : 31),
     },
     ...places,

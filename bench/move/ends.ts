@@ -1,9 +1,10 @@
 /** The two ends of a measured move: a SQLite file and a PostgreSQL database, one of them full. */
-import { mkdtempSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openStore, type Store } from 'underpin'
 import { declared } from '../feed.ts'
+import type { Places } from '../suite.ts'
 import { event } from '../work.ts'
 
 export type Direction = 'to postgres' | 'to sqlite'
@@ -47,4 +48,19 @@ export async function fillSource({ targets }: Ends, count: number): Promise<void
   const store = await openStore(targets.from, { domains })
   await fill(store, count)
   await store.close()
+}
+
+/** An empty SQLite file and an empty database, removed at the end. */
+export async function withBothKinds<R>(
+  places: Places,
+  run: (sqlite: string, postgres: string) => Promise<R>,
+): Promise<R> {
+  const folder = mkdtempSync(join(tmpdir(), 'underpin-bench-'))
+  const database = await places.make()
+  try {
+    return await run(`sqlite:${join(folder, 'bench.db')}`, database)
+  } finally {
+    await places.remove(database)
+    rmSync(folder, { recursive: true, force: true })
+  }
 }

@@ -44,6 +44,16 @@ function declaresUnique(change: Change): boolean {
 }
 
 /**
+ * Asks for all that the page's records are compared with, before one of them can be refused: a view that has to fetch
+ * what it is asked for would else be asked for one stream after the other.
+ */
+function askForAll(view: View, { items }: FeedPart): void {
+  for (const change of items)
+    if (change.kind === 'event') view.seq(change.stream)
+    else view.document(change.collection, change.id)
+}
+
+/**
  * Plans a page of the feed, or a part of one (see {@link inFeedParts}), for a follower: verbatim, each record's checksum
  * verified, here or where it was read.
  */
@@ -53,6 +63,7 @@ export function planApply(view: View, base: Base, page: FeedPart): Plan {
       'fenced',
       `The page is for a copy that ends at position ${page.after}; this one ends at ${base.head}`,
     )
+  askForAll(view, page)
   const stage = new Stage(view)
   const gaps = new Gaps(view, page)
   const digest = base.digest.copy()

@@ -11,7 +11,8 @@ import {
   type FieldValue,
   uniqueKey,
 } from '../model/collection.ts'
-import type { Commit, Committed, Outcome } from '../model/commit.ts'
+import type { Commit, Outcome } from '../model/commit.ts'
+import { noteChanges } from '../model/committed.ts'
 import { type Checksum, DigestSum } from '../model/digest.ts'
 import {
   type Document,
@@ -251,6 +252,8 @@ class Attempt {
 
   run(): Outcome {
     const { writes } = this.#commit
+    const { changes } = this.#group
+    const from = changes.length
     for (const write of writes) if (write.kind === 'put') this.#evictExpired(write)
     const positions: Position[] = []
     for (const write of writes) {
@@ -259,7 +262,7 @@ class Attempt {
       if (refusal !== undefined) return { kind: 'refused', error: refusal }
       if (this.#failed !== undefined) return { kind: 'failed', failed: [this.#failed] }
     }
-    return { kind: 'committed', positions, seqs: this.#seqs } satisfies Committed
+    return noteChanges({ kind: 'committed', positions, seqs: this.#seqs }, changes, from)
   }
 
   #write(write: Write): UnderpinError | undefined {

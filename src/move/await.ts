@@ -1,6 +1,7 @@
 /**
- * `mirror: 'await'`: commits are acknowledged when the follower holds them too. The committing process pushes the pages
- * of the feed itself, one loop for all its callers; a mover elsewhere may be faster, which does no harm.
+ * `mirror: 'await'`: commits are acknowledged when the follower holds them too. The committing process pushes them
+ * itself, one loop for all its callers: what it wrote it hands on, what others wrote before it reads from the feed. A
+ * mover elsewhere may be faster, which does no harm.
  *
  * A commit that happened is never answered with an error: if the follower does not take it within a bounded time it is
  * acknowledged all the same, as it is durable at the source, and from then on nobody waits (`degraded`) until the
@@ -8,11 +9,16 @@
  */
 import type { CallOptions } from '../backend/backend.ts'
 import { sleep } from '../clock.ts'
+import type { Change } from '../model/change.ts'
 import type { Outcome } from '../model/commit.ts'
-import type { Fence } from '../model/fence.ts'
+import { changesOf, keepChanges } from '../model/committed.ts'
+import type { FeedPart } from '../model/page.ts'
 import type { Position } from '../model/position.ts'
+import { isTruncation } from '../model/truncation.ts'
+import { noteVerified } from '../model/verified.ts'
 import { Durations, type Histogram } from './histogram.ts'
 import { readEntries } from './ledger.ts'
+import type { View } from './protocol.ts'
 import { Round } from './round.ts'
 import { lookFromLead, type Sides } from './sides.ts'
 
@@ -46,9 +52,17 @@ export interface DegradedProcess {
   readonly lastError: string | null
 }
 
+/** Under which the source accepts commits, and the follower takes pages. */
+interface Epochs {
+  readonly source: number
+  readonly target: number
+}
+
 interface Waiter {
   readonly position: Position
   readonly since: number
+  /** What it committed; undefined if that was not kept, or cannot be applied without what the feed tells beside it. */
+  readonly changes: readonly Change[] | undefined
   readonly resolve: () => void
 }
 
@@ -62,9 +76,10 @@ const retryMs = 2
 
 export class Awaiting {
   #sides: Sides
-  /** The follower's: up to where it is known to hold everything, and the epoch under which it takes pages. */
+  /** Up to where the follower is known to hold everything. */
   #held: Position = 0
-  #epoch: number | undefined
+  /** Undefined when they are to be looked up. */
+  #epochs: Epochs | undefined
   #waiters: Waiter[] = []
   #isPushing = false
   #cancelBound: (() => void) | undefined
@@ -76,6 +91,7 @@ export class Awaiting {
   #timeouts = 0
   #lastError: string | null = null
   readonly #waits = new Durations()
+  readonly #keepNoMore = keepChanges()
 
   /** Nobody waits before the follower was seen to be near. */
   constructor(sides: Sides) {
@@ -99,25 +115,31 @@ export class Awaiting {
 
   /** For {@link RouteHooks.onCommitted}. */
   readonly onCommitted = async (outcome: Outcome, signal: AbortSignal | undefined): Promise<void> => {
-    const position = outcome.kind === 'committed' ? outcome.positions.at(-1) : undefined
-    if (position === undefined || this.#over.signal.aborted) return
+    if (outcome.kind !== 'committed' || this.#over.signal.aborted) return
+    const position = outcome.positions.at(-1)
+    if (position === undefined) return
     if (this.#isDegraded) {
       this.#unawaited++
       return
     }
-    if (position > this.#held) await this.#wait(position, signal)
+    if (position > this.#held) await this.#wait(position, changesOf(outcome), signal)
     else this.#awaited++
   }
 
   /** All that wait are answered. */
   async end(): Promise<void> {
     this.#over.abort()
+    this.#keepNoMore()
     this.#cancelBound?.()
     this.#release(this.#waiters.splice(0))
     await this.#probe.end()
   }
 
-  #wait(position: Position, signal: AbortSignal | undefined): Promise<void> {
+  #wait(
+    position: Position,
+    changes: readonly Change[] | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     return new Promise((resolve) => {
       const since = this.#sides.clock.monotonic()
       // The commit happened: who does not want to wait any more is told so.
@@ -127,8 +149,7 @@ export class Awaiting {
         this.#watchBound()
       }
       const entry: Waiter = {
-        position,
-        since,
+        ...{ position, since, changes: changes?.some(isTruncation) ? undefined : changes },
         resolve: () => {
           signal?.removeEventListener('abort', onAbort)
           resolve()
@@ -146,33 +167,49 @@ export class Awaiting {
   async #push(): Promise<void> {
     this.#isPushing = true
     const { signal } = this.#over
+    // Those who were answered together with the first one go with it.
+    await new Promise<void>((resolve) => process.nextTick(resolve))
     for (let failures = 0; this.#waiters.length > 0 && !signal.aborted; ) {
       try {
-        if (this.#epoch === undefined) await this.#look()
-        else await this.#pushPage(this.#epoch)
+        if (this.#epochs === undefined) await this.#look()
+        else await this.#pushPage(this.#epochs)
         failures = 0
       } catch (error) {
         this.#lastError = messageOf(error)
         // A mover was faster, or the sides changed places: what is known of the follower is out of date.
-        this.#epoch = undefined
+        this.#epochs = undefined
         if (failures++ > 0) await sleep(this.#sides.clock, retryMs * 2 ** Math.min(failures, 6), signal)
       }
     }
     this.#isPushing = false
   }
 
-  async #pushPage(epoch: number): Promise<void> {
+  async #pushPage(epochs: Epochs): Promise<void> {
     const { domain, source, target } = this.#sides
-    const page = await source.changes(domain, this.#held, pageItems)
+    const handed = this.#handOn(epochs.source)
+    const page = handed ?? (await source.changes(domain, this.#held, pageItems))
     if (page.next > this.#held) {
       // A follower that lost what it had acknowledged stands before this page, and says so.
-      await target.apply(domain, epoch, { ...page, after: this.#held })
+      await target.apply(domain, epochs.target, { ...page, after: this.#held })
       this.#held = page.next
     }
     this.#reached(this.#held)
+    if (handed !== undefined || page.next < page.head) return
     // Whoever waits behind the end of the source's feed waits at the wrong source.
-    if (page.next === page.head && this.#waiters.some(({ position }) => position > page.head))
-      this.#epoch = undefined
+    if (this.#waiters.some(({ position }) => position > page.head)) this.#epochs = undefined
+  }
+
+  /** A page of what this process committed; undefined if something else comes first behind what the follower holds. */
+  #handOn(epoch: number): FeedPart | undefined {
+    const items: Change[] = []
+    let next = this.#held
+    for (const { changes } of [...this.#waiters].sort((a, b) => a.position - b.position)) {
+      if (changes?.[0]?.position !== next + 1 || items.length >= pageItems) break
+      items.push(...changes)
+      next += changes.length
+    }
+    if (items.length === 0) return undefined
+    return { items: noteVerified(items), next, head: next, epoch, role: 'authority' }
   }
 
   /** Finds out who follows whom, and up to where. */
@@ -181,14 +218,16 @@ export class Awaiting {
     if (stage === 'alone') return this.#degrade()
     if (stage !== 'mirroring') return sleep(this.#sides.clock, retryMs, this.#over.signal)
     this.#sides = sides
-    this.#know(view.target)
+    this.#know(view)
   }
 
   /** A follower's head only grows while it takes pages under one epoch: a page behind it can never leave anything out. */
-  #know({ head, epoch }: Fence): void {
-    this.#held = head
-    this.#epoch = epoch
-    this.#reached(head)
+  #know({ source, target }: View): Epochs {
+    const epochs = { source: source.epoch, target: target.epoch }
+    this.#held = target.head
+    this.#epochs = epochs
+    this.#reached(target.head)
+    return epochs
   }
 
   #reached(position: Position): void {
@@ -236,8 +275,7 @@ export class Awaiting {
     const { sides, view, stage } = await lookFromLead(this.#sides)
     if (stage !== 'mirroring' || view.source.head - view.target.head > pageItems) return
     this.#sides = sides
-    this.#know(view.target)
-    await this.#pushPage(view.target.epoch)
+    await this.#pushPage(this.#know(view))
     if (this.#over.signal.aborted) return
     this.#isDegraded = false
     this.#lastError = null

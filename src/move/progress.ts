@@ -64,6 +64,8 @@ interface Stretch {
 /** Stretches are at least so long; and the rate is taken over so much at least. */
 const stretchMs = 250
 const recentMs = 3_000
+/** Stretches from which on the first one counts no more: it holds what is done once, such as to connect and to prepare. */
+const enoughStretches = 4
 /** The part of the whole time that counts as recent. */
 const recentPart = 0.5
 /** The variance is taken over so many parts of the recent time: neighbours are alike, and tell too little. */
@@ -172,6 +174,7 @@ export class Meter {
     const wanted = Math.max(recentMs, (now - this.#beganAt) * recentPart)
     let at = this.#stretches.length
     for (let ms = 0; at > 0 && ms < wanted; ) ms += this.#stretches[--at]?.ms ?? 0
+    if (at === 0 && this.#stretches.length > enoughStretches) at = 1
     const { since, ...open } = this.#open
     // The first one is all that is known for a while.
     return at === 0 && this.#stretches.length === 0 && now > since

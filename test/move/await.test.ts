@@ -1,17 +1,39 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { Backend, Move } from '../../src/index.ts'
+import { type Backend, type Clock, type Move, openStore, systemClock } from '../../src/index.ts'
 import { placePairs } from '../places.ts'
 import { openTwo, type TwoPlaces } from './two-places.ts'
 
 const domains = { app: { collections: { things: {} } } } as const
+
+/** How many times as long as a second or more lasts: on a busy machine only a follower that is held up is too slow. */
+let patience = 20
+const clock: Clock = {
+  ...systemClock,
+  timer: (ms, run, isIdle) => systemClock.timer(ms < 900 ? ms : ms * patience, run, isIdle),
+}
+
+/** How often the feed of a domain is read meanwhile, anywhere in this process. */
+async function feedReadsDuring(domain: string, run: () => Promise<unknown>): Promise<number> {
+  let reads = 0
+  const count = (call: unknown) => {
+    const { verb, domain: found } = call as { verb: string; domain: string }
+    if (verb === 'changes' && found === domain) reads++
+  }
+  subscribe('underpin:call', count)
+  await run()
+  unsubscribe('underpin:call', count)
+  return reads
+}
 
 describe.each(placePairs)('acknowledgements that wait for the copy, $name', ({ a, b, missing }) => {
   let two: TwoPlaces<typeof domains>
   let move: Move
   beforeEach(async ({ skip }) => {
     skip(missing !== '', missing)
-    two = await openTwo(a, b, domains)
+    patience = 20
+    two = await openTwo(a, b, domains, { clock })
     move = await two.store.move('app', { to: 'new' })
     await move.start({ settings: { mirror: 'await' } })
     await move.catchUp()
@@ -38,6 +60,33 @@ describe.each(placePairs)('acknowledgements that wait for the copy, $name', ({ a
     expect(report()).toMatchObject({ awaited: 45, unawaited: 0, timeouts: 0 })
   })
 
+  it('come without reading the feed: what was committed here is handed on as it is', async () => {
+    const reads = await feedReadsDuring('app', async () => {
+      for (let i = 0; i < 20; i++) await append(i)
+      await Promise.all(Array.from({ length: 40 }, (_, i) => append(i)))
+      await two.store.domain('app').documents('things').put('a', { n: 1 })
+      await two.store.domain('app').documents('things').delete('a')
+    })
+    // What the process notes of itself is a commit that nobody hands on.
+    expect(reads).toBeLessThan(10)
+    expect(report()).toMatchObject({ awaited: 62, unawaited: 0 })
+    expect(await move.verify()).toMatchObject({ differences: [], isEqual: true })
+  })
+
+  it('come for what another process committed in between, which is read from the feed', async ({ skip }) => {
+    const [from] = two.urls
+    skip(from === undefined, 'a memory store has no second process')
+    const other = await openStore(from as string, { domains })
+    for (let i = 0; i < 5; i++) {
+      await other.domain('app').log.append('theirs', { type: 'T', data: i })
+      const { position } = await append(i)
+      expect(await headOf('new')).toBeGreaterThanOrEqual(position)
+    }
+    await other.close()
+    expect(report()).toMatchObject({ awaited: 5, unawaited: 0 })
+    expect(await move.verify()).toMatchObject({ differences: [], isEqual: true })
+  })
+
   it('do no harm to a mover, nor it to them', async () => {
     const stop = new AbortController()
     const running = move.run({ signal: stop.signal })
@@ -56,16 +105,15 @@ describe.each(placePairs)('acknowledgements that wait for the copy, $name', ({ a
   })
 
   it('come without it when it does not answer in time, and wait again when it has caught up', async () => {
+    patience = 1
     let release = () => {}
     const held = new Promise<void>((resolve) => (release = resolve))
     two.faults.before = (verb) => (verb === 'apply' ? held : undefined)
-    const since = performance.now()
     await Promise.all([append(1), append(2)])
-    expect(performance.now() - since).toBeLessThan(3_000)
     expect(report()).toMatchObject({ isDegraded: true, unawaited: 2, timeouts: 1 })
-    const then = performance.now()
     await append(3)
-    expect(performance.now() - then).toBeLessThan(500)
+    expect(report()).toMatchObject({ isDegraded: true, unawaited: 3, timeouts: 1 })
+    patience = 20
     two.faults.before = undefined
     release()
     await waiting()
@@ -76,15 +124,19 @@ describe.each(placePairs)('acknowledgements that wait for the copy, $name', ({ a
   it('come at once to a caller who does not want to wait any more, without an error: the commit happened', async () => {
     let release = () => {}
     const held = new Promise<void>((resolve) => (release = resolve))
-    two.faults.before = (verb) => (verb === 'apply' ? held : undefined)
+    // The outcome of the commit is known when it is pushed.
+    const pushed = new Promise<void>((resolve) => {
+      two.faults.before = (verb) => {
+        if (verb !== 'apply') return
+        resolve()
+        return held
+      }
+    })
     const leaving = new AbortController()
-    const before = await headOf('old')
     const appending = two.store
       .domain('app')
       .log.append('s', { type: 'T', data: 1 }, { signal: leaving.signal })
-    await expect.poll(() => headOf('old')).toBeGreaterThan(before)
-    // The commit is at the source; its outcome is known a little later.
-    await pause(50)
+    await pushed
     leaving.abort()
     expect((await appending).position).toBeLessThanOrEqual(await headOf('old'))
     release()

@@ -52,6 +52,12 @@ describe('the progress of a copy', () => {
     expect(fast.report(5_000).eta).toBeUndefined()
   })
 
+  it('takes no account of what is done once at the beginning, as soon as it knows the rate without', () => {
+    const meter = new Meter(0, 0, 100_000)
+    const { now } = copy(meter, [1_600, ...Array(10).fill(200)], { now: 0, position: 0 }, 100_000)
+    expect(meter.report(now).eta?.ms).toBeCloseTo(89_000 / 5)
+  })
+
   it('counts what another mover copied as progress, but not as its own', () => {
     const meter = new Meter(0, 0, 10_000)
     meter.moved(500, 4_000, 10_000)
