@@ -1,0 +1,38 @@
+/** The database of a desk: a store of Underpin, and a handle of our own on the same file, to read and migrate our tables. */
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Domain, events, openStore } from 'underpin'
+import { openHandle, type SqliteHandle } from 'underpin/sqlite'
+import type { DeskEvent } from './event.ts'
+import { migrate } from './migration.ts'
+
+export interface Database {
+  /** The events of the desk, and nothing else: so that its positions are the sequence, without holes. */
+  readonly desk: Domain<DeskEvent>
+  /** Leases of the processes that run turns. */
+  readonly runtime: Domain
+  readonly handle: SqliteHandle
+  close(): Promise<void>
+}
+
+const domains = { desk: { events: events<DeskEvent>() }, runtime: {} } as const
+
+/** Opens the database in a folder, which is made with its parents if it is not there. */
+export async function openDatabase(dataDir: string): Promise<Database> {
+  mkdirSync(dataDir, { recursive: true })
+  const file = join(dataDir, 'desk.db')
+  const store = await openStore(`sqlite:${file}`, { domains })
+  let handle: SqliteHandle | undefined
+  const close = async () => {
+    handle?.close()
+    await store.close()
+  }
+  try {
+    handle = openHandle(file)
+    migrate(handle, new Date())
+    return { desk: store.domain('desk'), runtime: store.domain('runtime'), handle, close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
