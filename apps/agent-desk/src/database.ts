@@ -1,7 +1,7 @@
 /** The database of a desk: a store of Underpin, and a handle of our own on the same file, to read and migrate our tables. */
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Domain, events, openStore } from 'underpin'
+import { type Backend, type Domain, events, openStore, type Verification, verifyDomain } from 'underpin'
 import { openHandle, type SqliteHandle } from 'underpin/sqlite'
 import type { DeskEvent } from './event.ts'
 import { migrate } from './migration.ts'
@@ -12,6 +12,9 @@ export interface Database {
   /** Leases of the processes that run turns. */
   readonly runtime: Domain
   readonly handle: SqliteHandle
+  readonly file: string
+  /** Reads every event and recomputes its checksum. */
+  verify(): Promise<Verification>
   close(): Promise<void>
 }
 
@@ -30,7 +33,15 @@ export async function openDatabase(dataDir: string): Promise<Database> {
   try {
     handle = openHandle(file)
     migrate(handle, new Date())
-    return { desk: store.domain('desk'), runtime: store.domain('runtime'), handle, close }
+    const backend = store.backends.get('main') as Backend
+    return {
+      desk: store.domain('desk'),
+      runtime: store.domain('runtime'),
+      handle,
+      file,
+      verify: () => verifyDomain(backend, 'desk'),
+      close,
+    }
   } catch (error) {
     await close()
     throw error

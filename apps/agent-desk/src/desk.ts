@@ -1,6 +1,5 @@
 /** The desk: takes commands, decides them over the state in memory, and stores what happens. */
-import { join } from 'node:path'
-import { type Domain, isUnderpinError } from 'underpin'
+import { type Domain, isUnderpinError, type Verification } from 'underpin'
 import type { SqliteHandle } from 'underpin/sqlite'
 import { type Command, parseCommand } from './command.ts'
 import { type Database, openDatabase } from './database.ts'
@@ -58,7 +57,7 @@ export class Desk {
     const database = await openDatabase(dataDir)
     try {
       const wasRebuilt = areTablesBehind(database.handle)
-      if (wasRebuilt) rebuildProjections(join(dataDir, 'desk.db'))
+      if (wasRebuilt) rebuildProjections(database.file)
       const state = loadSnapshot(database.handle)
       return new Desk(database, { snapshot: state.sequence, wasRebuilt }, state)
     } catch (error) {
@@ -96,6 +95,15 @@ export class Desk {
     this.catchUp()
     const events = await this.#lanes.enter(laneOf(this.#state, command), () => this.#decide(command))
     return { command, events }
+  }
+
+  /** Reads every event and recomputes its checksum: what replay, which reads the view, does not. */
+  verifyStored(): Promise<Verification> {
+    return this.#database.verify()
+  }
+
+  get file(): string {
+    return this.#database.file
   }
 
   /** Takes in what is stored behind the state in memory: what other processes did. */

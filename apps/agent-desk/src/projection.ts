@@ -198,9 +198,10 @@ function projectMessage(
 
 function projectCheckpoint(run: Run, { type, data, storedAt }: Stored<`checkpoint.${string}`>): void {
   const { ref } = data
-  if (type === 'checkpoint.marked')
+  if (type === 'checkpoint.marked') {
     update(run, 'checkpoints', ['ref', ref], { status: data.status, updated_at: storedAt })
-  return
+    return
+  }
   insert(run, 'checkpoints', {
     ref,
     thread_id: data.threadId,
