@@ -7,6 +7,7 @@ import type { MessageView, TurnView } from '../src/read.ts'
 import { verifyProjections } from '../src/shadow.ts'
 import { readEvents } from './support/event-source.ts'
 import { testFolder } from './support/folder.ts'
+import { seededRandom } from './support/random.ts'
 import { Server } from './support/server.ts'
 
 const folder = testFolder()
@@ -76,11 +77,7 @@ async function resumeAll(to: Server): Promise<number> {
 
 it('loses no acknowledged delta and doubles none, however often the server is killed', async () => {
   const seed = Number(process.env.SEED ?? Date.now() % 1_000_000)
-  let state = seed
-  const random = () => {
-    state = (state * 1_103_515_245 + 12_345) % 2_147_483_648
-    return state / 2_147_483_648
-  }
+  const random = seededRandom(seed)
   const dataDir = join(folder, 'kills')
   const [seen, outside] = [new Seen(), new Outside()]
   server = await Server.start(dataDir)
