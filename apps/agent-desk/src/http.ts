@@ -3,6 +3,7 @@ import { type Context, Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import { isUnderpinError } from 'underpin'
+import type { Broadcast } from './broadcast.ts'
 import type { Desk } from './desk.ts'
 import type { StoredDeskEvent } from './event.ts'
 import { readSequence, streamEvents } from './event-stream.ts'
@@ -28,13 +29,14 @@ const pageEvents = { usual: 100, most: 1_000 }
 export interface HttpOptions {
   readonly desk: Desk
   readonly runner: Runner
+  readonly broadcast: Broadcast
   /** Ends the event streams. */
   readonly signal: AbortSignal
   /** Told of what is answered with 500. */
   readonly onError: (error: unknown) => void
 }
 
-export function deskApp({ desk, runner, signal, onError }: HttpOptions): Hono {
+export function deskApp({ desk, runner, broadcast, signal, onError }: HttpOptions): Hono {
   const app = new Hono()
   const reader = new Reader(desk.handle)
   app.onError((error, context) => answer(context, error, onError))
@@ -68,7 +70,7 @@ export function deskApp({ desk, runner, signal, onError }: HttpOptions): Hono {
   app.get('/settings', (context) => context.json({ settings: reader.settings() }))
 
   app.get('/events', (context) => context.json(eventPage(context, desk)))
-  app.get('/events/stream', (context) => streamEvents(context, { desk, signal, heartbeatMs }))
+  app.get('/events/stream', (context) => streamEvents(context, { desk, broadcast, signal, heartbeatMs }))
   app.get('/health', (context) => {
     desk.catchUp()
     return context.json({

@@ -1,6 +1,7 @@
 /** The server process: a desk, a runner and HTTP, begun in this order and ended in the other. */
 import type { AddressInfo } from 'node:net'
 import { serve as listen } from '@hono/node-server'
+import { Broadcast } from './broadcast.ts'
 import type { Config } from './config.ts'
 import { Desk } from './desk.ts'
 import { deskApp } from './http.ts'
@@ -18,7 +19,13 @@ export async function serve(config: Config, onError: (error: unknown) => void): 
   const desk = await Desk.open(config.dataDir)
   const runner = await begin(desk, config, onError)
   const ending = new AbortController()
-  const app = deskApp({ desk, runner, signal: ending.signal, onError })
+  const broadcast = new Broadcast(desk)
+  const telling = broadcast.run(ending.signal).catch((error: unknown) => {
+    // Readers connect again and are told by the store what they missed; what failed is on record.
+    ending.abort()
+    onError(error)
+  })
+  const app = deskApp({ desk, runner, broadcast, signal: ending.signal, onError })
   const server = listen({ fetch: app.fetch, hostname: '127.0.0.1', port: config.port })
   try {
     await new Promise<void>((resolve, reject) => server.once('listening', resolve).once('error', reject))
@@ -33,7 +40,7 @@ export async function serve(config: Config, onError: (error: unknown) => void): 
     ending.abort()
     await runner.stop()
     if ('closeAllConnections' in server) server.closeAllConnections()
-    await isDown
+    await Promise.all([isDown, telling])
     await desk.close()
   }
   return {

@@ -8,9 +8,9 @@ const cli = fileURLToPath(new URL('../../src/cli.ts', import.meta.url))
 
 export class Server {
   readonly url: string
-  readonly #child: ChildProcess
+  readonly #child: ChildProcess | undefined
 
-  private constructor(url: string, child: ChildProcess) {
+  private constructor(url: string, child?: ChildProcess) {
     this.url = url
     this.#child = child
   }
@@ -27,6 +27,11 @@ export class Server {
     throw new Error(`The server ended before it listened, with ${child.exitCode ?? child.signalCode}`)
   }
 
+  /** One that runs already, and goes on running. */
+  static at(url: string): Server {
+    return new Server(url)
+  }
+
   /** Ends it at once, in the middle of whatever it does. */
   kill(): Promise<number | null> {
     return this.#end('SIGKILL')
@@ -38,11 +43,13 @@ export class Server {
   }
 
   async #end(signal: NodeJS.Signals): Promise<number | null> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return this.#child.exitCode
-    const gone = once(this.#child, 'exit')
-    this.#child.kill(signal)
+    const child = this.#child
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null)
+      return child?.exitCode ?? null
+    const gone = once(child, 'exit')
+    child.kill(signal)
     await gone
-    return this.#child.exitCode
+    return child.exitCode
   }
 
   async get<T>(path: string): Promise<T> {
