@@ -4,7 +4,7 @@
  * and nobody is waited for.
  */
 import type { Desk } from './desk.ts'
-import type { DeskEvent, StoredDeskEvent } from './event.ts'
+import type { StoredDeskEvent } from './event.ts'
 
 /** Events that wait for a reader; one that is slower reads them from the store. */
 const waitingAtMost = 1_000
@@ -27,7 +27,7 @@ export class Broadcast {
       const { type, data, position, at } = item
       this.#last = position
       const event = { type, data, sequence: position, storedAt: new Date(at).toISOString() }
-      for (const reader of this.#readers) reader.add(event as DeskEvent & StoredDeskEvent)
+      for (const reader of this.#readers) reader.add(event as StoredDeskEvent)
     }
   }
 
