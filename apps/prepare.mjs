@@ -10,12 +10,14 @@ import { fileURLToPath } from 'node:url'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const app = process.cwd()
 const lock = join(root, 'apps', '.preparing')
+/** By the lock file, which stays as it is; `npm ci` refuses one that was written on another platform. */
+const install = ['install', '--no-save', '--ignore-scripts']
 
 // Two apps that are started at once in a fresh clone: one prepares, the other waits and finds it done.
 if (!isReady()) {
   await takeLock()
   try {
-    for (const folder of [root, app]) if (!isInstalled(folder)) run('npm', ['ci', '--ignore-scripts'], folder)
+    for (const folder of [root, app]) if (!isInstalled(folder)) run('npm', install, folder)
     if (!isBuilt()) run(process.execPath, [join(root, 'scripts', 'build.mjs')], root)
   } finally {
     rmSync(lock, { force: true })
@@ -44,7 +46,7 @@ function newest(folder) {
 }
 
 function run(command, args, cwd) {
-  console.error(`Preparing: ${command === 'npm' ? 'npm ci' : 'the build'} in ${cwd}`)
+  console.error(`Preparing: ${command === 'npm' ? 'npm install' : 'the build'} in ${cwd}`)
   const { status, error } = spawnSync(command, args, { cwd, stdio: ['ignore', 2, 2] })
   if (status !== 0) throw error ?? new Error(`${command} ${args.join(' ')} failed in ${cwd}`)
 }
