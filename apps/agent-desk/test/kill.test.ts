@@ -62,7 +62,7 @@ class Outside {
   }
 }
 
-/** Waits until no turn runs without a process, and lets those go on that were interrupted. */
+/** Waits until every turn is interrupted or completed, and lets those go on that were interrupted: so many. */
 async function resumeAll(to: Server): Promise<number> {
   for (;;) {
     const turns = await Promise.all(threads.map((thread) => to.get<TurnView>(`/turns/turn-${thread}`)))
@@ -104,18 +104,13 @@ it('loses no acknowledged delta and doubles none, however often the server is ki
   const reader = seen.follow(server.url)
   await outside.speak(server)
   await server.send({ type: 'turn.complete', turnId: 'turn-outside' })
-  const turns = threads.map((thread) => `turn-${thread}`)
-  for (;;) {
-    const states = await Promise.all(turns.map((id) => (server as Server).get<TurnView>(`/turns/${id}`)))
-    if (states.every(({ state }) => state === 'completed')) break
-    await new Promise((resolve) => setTimeout(resolve, 50))
-  }
+  while ((await resumeAll(server)) > 0);
   const { sequence } = await server.get<{ sequence: number }>('/health')
   await seen.reach(sequence)
 
   const sequences = seen.events.map((event) => event.sequence)
   const doubled = sequences.length - new Set(sequences).size
-  const texts = await Promise.all(turns.map((id) => textIn(server as Server, id)))
+  const texts = await Promise.all(threads.map((thread) => textIn(server as Server, `turn-${thread}`)))
   const outsideText = await textIn(server, 'turn-outside')
   expect(await server.stop()).toBe(0)
   await reader

@@ -16,7 +16,7 @@ export class Server {
   }
 
   /** Resolves when it listens. `leaseMs`: how soon after its death its turns count as interrupted. */
-  static async start(dataDir: string, leaseMs = 400): Promise<Server> {
+  static async start(dataDir: string, leaseMs = 1_000): Promise<Server> {
     const args = ['--import', 'tsx', cli, '--data-dir', dataDir, 'serve', '--port', '0']
     const env = { ...process.env, DESK_LEASE_MS: String(leaseMs) }
     const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'inherit'] })
