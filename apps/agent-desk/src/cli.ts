@@ -12,6 +12,7 @@ addThings(program)
 addTurns(program)
 addUpkeep(program)
 
+process.stdout.on('error', report)
 try {
   await program.parseAsync()
 } catch (error) {

@@ -74,58 +74,25 @@ function projectOne(run: Run, event: StoredDeskEvent): void {
 type Stored<T extends string> = Extract<StoredDeskEvent, { type: T }>
 
 function projectProject(run: Run, { type, data, storedAt }: Stored<`project.${string}`>): void {
-  switch (type) {
-    case 'project.added':
-      insert(run, 'projection_projects', {
-        project_id: data.projectId,
-        title: data.title,
-        workspace_root: data.workspaceRoot,
-        default_model: data.defaultModel,
-        created_at: storedAt,
-        updated_at: storedAt,
-      })
-      return
-    case 'project.updated':
-      update(run, 'projection_projects', ['project_id', data.projectId], {
-        title: data.title,
-        workspace_root: data.workspaceRoot,
-        default_model: data.defaultModel,
-        updated_at: storedAt,
-      })
-      return
-    case 'project.deleted':
-      update(run, 'projection_projects', ['project_id', data.projectId], deletion(storedAt))
-      return
+  const row = { table: 'projection_projects', key: 'project_id', id: data.projectId }
+  if (type === 'project.deleted') {
+    remove(run, row, storedAt)
+    return
   }
+  const { title, workspaceRoot: workspace_root, defaultModel: default_model } = data
+  keep(run, row, { title, workspace_root, default_model }, storedAt, type === 'project.added')
 }
 
 function projectThread(run: Run, { type, data, storedAt }: Stored<`thread.${string}`>): void {
-  switch (type) {
-    case 'thread.created':
-      insert(run, 'projection_threads', {
-        thread_id: data.threadId,
-        project_id: data.projectId,
-        title: data.title,
-        model: data.model,
-        branch: data.branch,
-        worktree_path: data.worktreePath,
-        created_at: storedAt,
-        updated_at: storedAt,
-      })
-      return
-    case 'thread.updated':
-      update(run, 'projection_threads', ['thread_id', data.threadId], {
-        title: data.title,
-        model: data.model,
-        branch: data.branch,
-        worktree_path: data.worktreePath,
-        updated_at: storedAt,
-      })
-      return
-    case 'thread.deleted':
-      update(run, 'projection_threads', ['thread_id', data.threadId], deletion(storedAt))
-      return
+  const row = { table: 'projection_threads', key: 'thread_id', id: data.threadId }
+  if (type === 'thread.deleted') {
+    remove(run, row, storedAt)
+    return
   }
+  const { title, model, branch, worktreePath: worktree_path } = data
+  const ofProject = type === 'thread.created' ? { project_id: data.projectId } : {}
+  const fields = { ...ofProject, title, model, branch, worktree_path }
+  keep(run, row, fields, storedAt, type === 'thread.created')
 }
 
 function projectTurn(run: Run, { type, data, storedAt }: Stored<`turn.${string}`>): void {
@@ -226,21 +193,38 @@ function setStreaming(run: Run, messageId: string, isStreaming: 0 | 1, at: strin
   update(run, 'projection_messages', ['message_id', messageId], { is_streaming: isStreaming, updated_at: at })
 }
 
-function deletion(at: string): Fields {
-  return { deleted_at: at, updated_at: at }
+interface Row {
+  readonly table: string
+  readonly key: string
+  readonly id: string
+}
+
+/** A row of what has a beginning and changes: made, or those of its fields changed that are given. */
+function keep(run: Run, { table, key, id }: Row, fields: Fields, at: string, isNew: boolean): void {
+  if (isNew) insert(run, table, { [key]: id, ...fields, created_at: at, updated_at: at })
+  else update(run, table, [key, id], { ...fields, updated_at: at })
+}
+
+function remove(run: Run, { table, key, id }: Row, at: string): void {
+  update(run, table, [key, id], { deleted_at: at, updated_at: at })
 }
 
 type Fields = Readonly<Record<string, Value | undefined>>
 
-function insert(run: Run, table: string, fields: Readonly<Record<string, Value>>): void {
-  const columns = Object.keys(fields)
-  const marks = columns.map(() => '?').join(', ')
-  run(`INSERT INTO ${table} (${columns.join(', ')}) VALUES (${marks})`, ...Object.values(fields))
+function insert(run: Run, table: string, fields: Fields): void {
+  const given = givenIn(fields)
+  const columns = given.map(([column]) => column).join(', ')
+  const marks = given.map(() => '?').join(', ')
+  run(`INSERT INTO ${table} (${columns}) VALUES (${marks})`, ...given.map(([, value]) => value))
 }
 
 /** Sets the fields that are given. */
 function update(run: Run, table: string, [key, id]: readonly [string, string], fields: Fields): void {
-  const given = Object.entries(fields).filter((entry): entry is [string, Value] => entry[1] !== undefined)
+  const given = givenIn(fields)
   const assignments = given.map(([column]) => `${column} = ?`).join(', ')
   run(`UPDATE ${table} SET ${assignments} WHERE ${key} = ?`, ...given.map(([, value]) => value), id)
+}
+
+function givenIn(fields: Fields): [string, Value][] {
+  return Object.entries(fields).filter((entry): entry is [string, Value] => entry[1] !== undefined)
 }

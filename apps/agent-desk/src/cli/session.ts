@@ -36,6 +36,8 @@ export function print(value: unknown): void {
 
 /** Says what failed, and sets the exit code. */
 export function report(error: unknown): void {
+  // `desk replay | head`: whoever read the output has gone, and nobody is left to be told.
+  if ((error as { code?: unknown }).code === 'EPIPE') return
   if (error instanceof Refusal || isUnderpinError(error)) {
     process.stderr.write(`${error.code}: ${error.message}\n`)
     if (error.hint !== undefined) process.stderr.write(`${error.hint}\n`)
