@@ -8,12 +8,13 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { events, openStore } from 'underpin'
-import type { SqliteHandle } from 'underpin/sqlite'
+import { openHandle, type SqliteHandle } from 'underpin/sqlite'
 
 type AccountEvent = { type: 'deposited' | 'withdrawn'; data: { cents: number } }
 
 const folder = mkdtempSync(join(tmpdir(), 'underpin-example-'))
-const store = await openStore(`sqlite:${join(folder, 'bank.db')}`, {
+const file = join(folder, 'bank.db')
+const store = await openStore(`sqlite:${file}`, {
   domains: { bank: { events: events<AccountEvent>() } },
 })
 const bank = store.domain('bank')
@@ -42,18 +43,13 @@ await assert.rejects(book('eve', -51), /CHECK/)
 assert.equal(await bank.log.seq('eve'), 1)
 
 // The table says what the events say, and up to which of them.
-let balances: unknown[] = []
-await bank.transaction((tx) => {
-  tx.append('audit', { type: 'deposited', data: { cents: 0 } })
-  tx.tables<SqliteHandle>((db) => {
-    balances = db.prepare('SELECT account, cents, position FROM balances ORDER BY account').all()
-  })
-})
+const own = openHandle(file)
+const balances = own.prepare('SELECT account, cents, position FROM balances ORDER BY account').all()
+own.close()
 for (const row of balances) console.log({ ...(row as object) })
 const sums = new Map<string, number>()
-for await (const item of bank.follow({ signal: AbortSignal.timeout(2_000) })) {
+for (const item of (await bank.changes()).items) {
   if (item.kind !== 'event') continue
-  if (item.stream === 'audit') break
   const sign = item.type === 'deposited' ? 1 : -1
   sums.set(item.stream, (sums.get(item.stream) ?? 0) + sign * item.data.cents)
 }

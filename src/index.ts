@@ -109,7 +109,7 @@ export {
 export type { BackendHealth, DomainHealth, HealthOptions, StoreHealth } from './health.ts'
 export type { Change } from './model/change.ts'
 export type { DocumentExpectation, FailedCheck, StreamExpectation } from './model/check.ts'
-export type { TableHandler } from './model/commit.ts'
+export type { StoredCommit, TableHandler } from './model/commit.ts'
 export type { Event } from './model/event.ts'
 export { type Limits, limits } from './model/limit.ts'
 export type { RunInTransaction, TransactionClient } from './model/transaction-client.ts'

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { checkFit, findDriver } from '../src/backend/sqlite/driver.ts'
-import { type SqliteHandle, sqlite } from '../src/backend/sqlite/sqlite.ts'
+import { openHandle, type SqliteHandle, sqlite } from '../src/backend/sqlite/sqlite.ts'
 import { openStore } from '../src/index.ts'
 import { openStoreSync } from '../src/sync.ts'
 
@@ -152,5 +152,40 @@ describe('a driver version that does not fit the runtime', () => {
     ['another-driver', '99.0.0', '20.19.0'],
   ])('%s %s is taken on Node %s', (name, version, node) => {
     expect(() => checkFit(name, version, node)).not.toThrow()
+  })
+})
+
+describe('a handle that openHandle gives', () => {
+  it('reads what a store on the same file has committed to tables of one’s own, and writes beside it', async () => {
+    const file = join(folder, 'app.db')
+    const store = await openStore(`sqlite:${file}`, { domains: { app: {} } })
+    const handle = openHandle(file)
+    handle.exec('CREATE TABLE own (n INTEGER)')
+    const commit = (n: number, fails: boolean) =>
+      store.domain('app').transaction((tx) => {
+        tx.append('s', { type: 'x', data: n })
+        tx.tables<SqliteHandle>((db) => {
+          db.prepare('INSERT INTO own VALUES (?)').run(n)
+          if (fails) throw new Error('undone')
+        })
+      })
+    await commit(1, false)
+    await expect(commit(2, true)).rejects.toThrow('undone')
+    expect(handle.prepare('SELECT n FROM own').all()).toEqual([{ n: 1 }])
+    handle.close()
+    await store.close()
+  })
+
+  it('waits for a lock for as long as it was told', () => {
+    const [handle, other] = [
+      openHandle(join(folder, 'app.db')),
+      openHandle(join(folder, 'app.db'), { busyTimeoutMs: 1 }),
+    ]
+    const timeout = (of: SqliteHandle) => Object.values(of.prepare('PRAGMA busy_timeout').get() as object)
+    expect([timeout(handle), timeout(other)]).toEqual([[5_000], [1]])
+    handle.exec('BEGIN IMMEDIATE')
+    expect(() => other.exec('BEGIN IMMEDIATE')).toThrow(/locked/)
+    handle.close()
+    other.close()
   })
 })

@@ -131,9 +131,9 @@ describe.each(Object.keys(places))('a table handler on %s', (name) => {
     expect(await kept()).toEqual([1])
   })
 
-  it('is told of the positions and seqs of the commit, without that of its id', async () => {
+  it('is told of the positions, seqs and time of the commit, without those of its id', async () => {
     let told: unknown
-    const { positions, seqs } = await place.app.transaction(
+    const { positions, seqs, at } = await place.app.transaction(
       (tx) => {
         tx.append('told', [event(1), event(2)])
         tx.put('notes', 'told', 1)
@@ -143,15 +143,17 @@ describe.each(Object.keys(places))('a table handler on %s', (name) => {
       },
       { id: `told-${name}` },
     )
-    expect(told).toEqual({ positions, seqs })
+    expect(told).toEqual({ positions, seqs, at })
     expect(positions).toHaveLength(3)
+    const { events } = await place.app.log.read('told')
+    expect(events.map((event) => event.at)).toEqual([at, at])
   })
 
   it('that throws undoes everything, and the error comes as it was thrown', async () => {
     const before = await place.app.head()
     const thrown = { whatever: 'it threw' }
     const failed = commit(2, (client) => {
-      const isDone = place.run(insert(2))(client, { positions: [], seqs: [] })
+      const isDone = place.run(insert(2))(client, { positions: [], seqs: [], at: 0 })
       if (isDone === undefined) throw thrown
       return isDone.then(() => {
         throw thrown

@@ -1,6 +1,6 @@
 /** What is the same of table handlers on every backend that runs them. */
 import { isUnderpinError, UnderpinError } from '../error.ts'
-import type { Commit, Outcome, TableHandler } from '../model/commit.ts'
+import type { Commit, Committed, Outcome, TableHandler } from '../model/commit.ts'
 
 /** What a handler threw, on its way out of the transaction that it undoes. */
 export class HandlerFailed extends UnderpinError {
@@ -13,9 +13,17 @@ export class HandlerFailed extends UnderpinError {
 }
 
 /** The handler of a part of a group: a commit that has one is alone in its part. */
-export function handlerOf([commit]: readonly Commit[]): TableHandler | undefined {
-  return commit?.tables
+export function handlerOf([commit]: readonly Commit[]): BoundHandler | undefined {
+  const handler = commit?.tables
+  if (handler === undefined) return undefined
+  return (client, { positions, seqs }) => handler(client, { positions, seqs, at: commit?.at as number })
 }
+
+/** A handler that knows the time of its commit; the backend tells it what was given there. */
+export type BoundHandler = (
+  client: unknown,
+  committed: Pick<Committed, 'positions' | 'seqs'>,
+) => ReturnType<TableHandler>
 
 /** The refusal of the one commit whose handler or tables failed; any failure of the store itself is thrown on. */
 export function refusalOf(error: unknown): readonly Outcome[] {

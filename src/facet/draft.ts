@@ -5,6 +5,7 @@ import type { Check, DocumentExpectation, FailedCheck, StreamExpectation } from 
 import { checkFields, commitsCollection } from '../model/collection.ts'
 import type { Commit, Committed, Outcome, TableHandler } from '../model/commit.ts'
 import { checksumOf } from '../model/digest.ts'
+import type { Document } from '../model/document.ts'
 import { checkId, quote } from '../model/key.ts'
 import type { Limits } from '../model/limit.ts'
 import { encodeValue } from '../model/value.ts'
@@ -43,6 +44,8 @@ export interface CommitResult {
   readonly positions: readonly number[]
   /** The seq of each appended event, in order. */
   readonly seqs: readonly number[]
+  /** Milliseconds since 1970: `at` of every record that it wrote. */
+  readonly at: number
   /** Whether a commit with this id had been applied before; nothing was written now. */
   readonly isReplay: boolean
 }
@@ -190,8 +193,8 @@ export class Draft {
   #told(handler: TableHandler): Pick<Commit, 'tables'> {
     const count = this.writes.length
     return {
-      tables: (client, { positions, seqs }) =>
-        handler(client, { positions: positions.slice(0, count), seqs }),
+      tables: (client, { positions, ...committed }) =>
+        handler(client, { positions: positions.slice(0, count), ...committed }),
     }
   }
 
@@ -231,17 +234,26 @@ export function isKnownId(outcome: Outcome, id: string | undefined): boolean {
 }
 
 /** The result of an outcome; the failed checks as `conflict`. The record of a commit id is left out. */
-export function toResult(outcome: Outcome, options: CommitOptions): CommitResult {
+export function toResult(outcome: Outcome, { at }: Pick<Commit, 'at'>, options: CommitOptions): CommitResult {
+  assertCommitted(outcome)
+  const positions = options.id === undefined ? outcome.positions : outcome.positions.slice(0, -1)
+  return { position: positions.at(-1) ?? 0, positions, seqs: outcome.seqs, at, isReplay: false }
+}
+
+/** Throws what a commit was refused with; the failed checks as `conflict`. */
+export function assertCommitted(outcome: Outcome): asserts outcome is Committed {
   if (outcome.kind === 'refused') throw outcome.error
   if (outcome.kind === 'failed') throw conflict(outcome.failed)
-  const positions = options.id === undefined ? outcome.positions : outcome.positions.slice(0, -1)
-  return { position: positions.at(-1) ?? 0, positions, seqs: outcome.seqs, isReplay: false }
 }
 
 /** The result of a commit that was applied before, from the position of its record: its writes stand right before that. */
-export function toReplay(recordPosition: number, writes: number, seqs: Committed['seqs']): CommitResult {
-  const positions = Array.from({ length: writes }, (_, i) => recordPosition - writes + i)
-  return { position: positions.at(-1) ?? 0, positions, seqs, isReplay: true }
+export function toReplay(
+  { position, at }: Pick<Document, 'position' | 'at'>,
+  writes: number,
+  seqs: Committed['seqs'],
+): CommitResult {
+  const positions = Array.from({ length: writes }, (_, i) => position - writes + i)
+  return { position: positions.at(-1) ?? 0, positions, seqs, at, isReplay: true }
 }
 
 function conflict(failed: readonly FailedCheck[]): UnderpinError {

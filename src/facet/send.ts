@@ -18,7 +18,7 @@ export async function send(
 ): Promise<CommitResult> {
   const commit = draft.toCommit(port.clock.now(), options)
   if (options.id !== undefined) return sendOnce(port, draft, commit, options.id, options)
-  return toResult(await port.commit(commit, options), options)
+  return toResult(await port.commit(commit, options), commit, options)
 }
 
 async function sendOnce(
@@ -41,7 +41,7 @@ async function sendOnce(
       })
     })
   })
-  if (!isKnownId(outcome, id)) return toResult(outcome, options)
+  if (!isKnownId(outcome, id)) return toResult(outcome, commit, options)
   const { documents } = await port.get([{ collection: commitsCollection, id }], options)
   const record = readRecord(id, documents[0])
   if (!draft.dependsOnReads) draft.checkFingerprint(id, record.fingerprint)
@@ -80,13 +80,14 @@ export async function recall(
 async function replay(port: Port, record: CommitRecord, options: CallOptions): Promise<CommitResult> {
   const from = record.position - record.writes - 1
   const page = record.writes === 0 ? [] : (await port.changes(from, record.writes, options)).items
-  return toReplay(record.position, record.writes, seqsOf(page, record))
+  return toReplay(record, record.writes, seqsOf(page, record))
 }
 
 /** The same, synchronously. */
 export function sendSync(port: SyncPort, draft: Draft, options: CommitOptions): CommitResult {
-  const outcome = port.commit(draft.toCommit(port.clock.now(), options))
-  if (options.id === undefined || !isKnownId(outcome, options.id)) return toResult(outcome, options)
+  const commit = draft.toCommit(port.clock.now(), options)
+  const outcome = port.commit(commit)
+  if (options.id === undefined || !isKnownId(outcome, options.id)) return toResult(outcome, commit, options)
   const record = readRecord(
     options.id,
     port.get([{ collection: commitsCollection, id: options.id }]).documents[0],
@@ -94,7 +95,7 @@ export function sendSync(port: SyncPort, draft: Draft, options: CommitOptions): 
   draft.checkFingerprint(options.id, record.fingerprint)
   const page =
     record.writes === 0 ? [] : port.changes(record.position - record.writes - 1, record.writes).items
-  return toReplay(record.position, record.writes, seqsOf(page, record))
+  return toReplay(record, record.writes, seqsOf(page, record))
 }
 
 interface CommitRecord {
@@ -104,13 +105,17 @@ interface CommitRecord {
   /** Those of them that are events; a record of an early version does not say. */
   readonly appends: number | undefined
   readonly position: number
+  readonly at: number
 }
 
 function readRecord(id: string, record: Document | Tombstone | undefined): CommitRecord {
   if (record?.kind !== 'document')
     throw new UnderpinError('unknown', `The record of commit ${id} expired while it was being read`)
-  const { fingerprint, writes, appends } = decodeValue(record.data) as Omit<CommitRecord, 'id' | 'position'>
-  return { id, fingerprint, writes, appends, position: record.position }
+  const { fingerprint, writes, appends } = decodeValue(record.data) as Omit<
+    CommitRecord,
+    'id' | 'position' | 'at'
+  >
+  return { id, fingerprint, writes, appends, position: record.position, at: record.at }
 }
 
 function seqsOf(changes: readonly Change[], { id, appends, position }: CommitRecord): number[] {

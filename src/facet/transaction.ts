@@ -230,7 +230,7 @@ export class Transaction<E extends NewEvent = NewEvent, C extends Collections = 
   /**
    * Writes tables of your own in the same database transaction, where `supports.tables` is true (else `unsupported`).
    * `handler` runs after this transaction's records were written, and only if its checks held: with the driver's own
-   * client (a `pg` client, PGlite’s transaction, the SQLite handle) and the positions and seqs that were given. If it throws, nothing is written and the
+   * client (a `pg` client, PGlite’s transaction, the SQLite handle) and the positions, seqs and time that were given. If it throws, nothing is written and the
    * error reaches you as it was thrown. It may run more than once, when a session is lost, but takes effect once; leave
    * BEGIN, COMMIT and ROLLBACK to the store. On SQLite it must not be asynchronous. Other writers of the
    * domain wait for it.

@@ -17,10 +17,13 @@ export interface Commit {
  * throws undoes the commit. `client` is the driver's own. May run more than once, when a session is lost, but takes
  * effect once.
  */
-export type TableHandler<Client = unknown> = (
-  client: Client,
-  committed: Pick<Committed, 'positions' | 'seqs'>,
-) => void | Promise<void>
+export type TableHandler<Client = unknown> = (client: Client, committed: StoredCommit) => void | Promise<void>
+
+/** What a table handler is told: where its commit stands, and the time that its records carry. */
+export interface StoredCommit extends Pick<Committed, 'positions' | 'seqs'> {
+  /** Milliseconds since 1970: `at` of every record of the commit, so that a table made again from the feed is the same. */
+  readonly at: number
+}
 
 export type Outcome = Committed | CheckFailed | Refused
 

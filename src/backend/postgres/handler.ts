@@ -1,7 +1,7 @@
 /** Runs a table handler in a commit's transaction, and makes sure that the transaction is still what it was. */
 import { UnderpinError } from '../../error.ts'
-import type { Outcome, TableHandler } from '../../model/commit.ts'
-import { endedByHandler, HandlerFailed } from '../table-handler.ts'
+import type { Outcome } from '../../model/commit.ts'
+import { type BoundHandler, endedByHandler, HandlerFailed } from '../table-handler.ts'
 import type { Query } from './driver.ts'
 import { stateOf } from './error.ts'
 
@@ -12,7 +12,7 @@ import { stateOf } from './error.ts'
 export async function runHandler(
   query: Query,
   client: unknown,
-  handler: TableHandler,
+  handler: BoundHandler,
   outcome: Outcome | undefined,
 ): Promise<void> {
   if (outcome?.kind !== 'committed') return

@@ -6,10 +6,10 @@
 import { type Clock, sleep } from '../../clock.ts'
 import { isUnderpinError, UnderpinError } from '../../error.ts'
 import { definitionsCollection } from '../../model/collection.ts'
-import type { TableHandler } from '../../model/commit.ts'
 import { sameFence } from '../../model/fence.ts'
 import type { FeedPart } from '../../model/page.ts'
 import { declaredIn, type Plan } from '../plan.ts'
+import type { BoundHandler } from '../table-handler.ts'
 import { Catalog, type Definitions } from './catalog.ts'
 import type { Database } from './driver.ts'
 import { isLasting, isMissing, isRefusal } from './error.ts'
@@ -28,7 +28,7 @@ export interface WriteOptions {
   /** What the plan will ask for: fetched with the lock where writers meet. */
   readonly needs?: () => Needs
   /** Runs in the transaction of the write, behind it. */
-  readonly handler?: TableHandler | undefined
+  readonly handler?: BoundHandler | undefined
 }
 
 /**

@@ -49,6 +49,19 @@ export function connect(path: string, isReadOnly: boolean): Connection {
   return toConnection(new Handle(path, isReadOnly ? { readOnly: true, readonly: true } : {}))
 }
 
+/**
+ * A handle of a database file for SQL of your own, by the driver that fits this runtime: `node:sqlite`, else the package
+ * that is installed; `driver-missing` if there is none. To read the tables that `tx.tables` writes, beside a store that
+ * has the same file open, and in its own transactions. The file is made if it is not there, its folder is not. It waits
+ * up to `busyTimeoutMs` (5,000) for another connection's lock. Close it before the store.
+ */
+export function openHandle(path: string, options: { readonly busyTimeoutMs?: number } = {}): SqliteHandle {
+  const { Handle } = findDriver()
+  const handle = new Handle(path)
+  handle.exec(`PRAGMA busy_timeout = ${Number(options.busyTimeoutMs ?? 5_000)}`)
+  return handle
+}
+
 /** A caller's own handle as a connection; closing it stays with the caller. */
 export function borrow(handle: SqliteHandle): Connection {
   return { ...toConnection(handle), close() {} }

@@ -1,12 +1,12 @@
 /** Runs a table handler in a commit's transaction, and makes sure that the transaction is still there. */
-import type { Outcome, TableHandler } from '../../model/commit.ts'
-import { endedByHandler, HandlerFailed } from '../table-handler.ts'
+import type { Outcome } from '../../model/commit.ts'
+import { type BoundHandler, endedByHandler, HandlerFailed } from '../table-handler.ts'
 import type { Connection } from './driver.ts'
 
 /** Only for a commit that was taken. The transaction ends when the handler returns, so it must not return a promise. */
 export function runHandler(
   connection: Connection,
-  handler: TableHandler,
+  handler: BoundHandler,
   outcome: Outcome | undefined,
 ): void {
   if (outcome?.kind !== 'committed') return

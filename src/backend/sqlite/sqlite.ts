@@ -7,7 +7,7 @@ import { adoptHandle, openFile, type SqliteDurability } from './file.ts'
 import { parseTarget } from './target.ts'
 import { SqliteVerbs } from './verbs.ts'
 
-export type { SqliteHandle } from './driver.ts'
+export { openHandle, type SqliteHandle } from './driver.ts'
 export { inspectSqlite, type SqliteInspection } from './inspect.ts'
 
 export interface SqliteOptions {

@@ -1,7 +1,6 @@
 /** The verbs on a SQLite database. Each is one transaction; a commit takes the write lock first, so that nothing it reads can change. */
 import { UnderpinError } from '../../error.ts'
 import { type CollectionDefinition, type FieldValue, plainCollection } from '../../model/collection.ts'
-import type { TableHandler } from '../../model/commit.ts'
 import type { Document } from '../../model/document.ts'
 import type { Event } from '../../model/event.ts'
 import { type Fence, type Role, sameFence, vacantFence } from '../../model/fence.ts'
@@ -42,7 +41,7 @@ import {
   toFence,
 } from '../sql/record.ts'
 import { type SqlValue, scanSql } from '../sql/scan.ts'
-import { handlerOf, refusalOf } from '../table-handler.ts'
+import { type BoundHandler, handlerOf, refusalOf } from '../table-handler.ts'
 import type { Connection, Statement } from './driver.ts'
 import { isBusy, isFatal, isTaken, translate } from './error.ts'
 import { readChanges } from './feed.ts'
@@ -243,7 +242,7 @@ export class SqliteVerbs implements SyncBackend {
   }
 
   /** Plans under the write lock and writes what was planned: records, then the fence, then one sync. */
-  #write(domain: string, plan: (fence: Fence, view: SqliteView) => Plan, handler?: TableHandler): Plan {
+  #write(domain: string, plan: (fence: Fence, view: SqliteView) => Plan, handler?: BoundHandler): Plan {
     let view: SqliteView | undefined
     try {
       const planned = this.#locked(() => {

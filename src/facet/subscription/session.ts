@@ -4,7 +4,7 @@ import type { Write } from '../../model/change.ts'
 import type { Check } from '../../model/check.ts'
 import type { Outcome, TableHandler } from '../../model/commit.ts'
 import type { Position } from '../../model/position.ts'
-import { toResult } from '../draft.ts'
+import { assertCommitted } from '../draft.ts'
 import { type Lease, lostLease } from '../lease.ts'
 import type { Port } from '../port.ts'
 import {
@@ -123,7 +123,7 @@ export class Session {
       })
       if (outcome?.kind === 'committed') return this.#saved(position, effect, outcome.positions.at(-1))
       if (outcome !== undefined && !this.#isOvertaken(outcome)) {
-        toResult(outcome, {})
+        assertCommitted(outcome)
         return
       }
       if ((await this.load()) || this.#hasOther(before, position)) throw new Moved()
