@@ -52,7 +52,7 @@ async function measureAll(suite: Suite): Promise<Figure[]> {
 }
 
 function summary({ title, value, unit, goal, met }: Figure): string {
-  return `${title}: ${show(value)} ${unit}${goal === '' ? '' : `; goal: ${goal}: ${met ? 'met' : 'MISSED'}`}`
+  return `${title}: ${show(value)} ${unit}${goal === '' || met === null ? '' : `; goal: ${goal}: ${met ? 'met' : 'MISSED'}`}`
 }
 
 function settingsOf({ settings }: Suite): string {

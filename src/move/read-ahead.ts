@@ -83,7 +83,8 @@ export class ReadAhead {
     const [after, limit] = [this.#after, this.#limit]
     // So that what is applied meanwhile is on its way before this process is busy with reading.
     await nextTurn()
-    let page = await this.#readPart(after)
+    const parts = [await this.#readPart(after)]
+    let page = parts[0] as FeedPart
     let amount = this.#take(page)
     while (this.#source.supports.sync && mayGoOn(page, amount, limit)) {
       await nextTurn()
@@ -91,11 +92,12 @@ export class ReadAhead {
       if (part === undefined || part.items.some(isTruncation)) break
       const more = this.#take(part)
       amount = { records: amount.records + more.records, bytes: amount.bytes + more.bytes }
-      page = joined(page, part)
+      parts.push(part)
+      page = part
     }
     this.#after = page.next
     this.#isEnd = page.next >= page.head
-    return { after, page, amount, limit }
+    return { after, page: joined(parts), amount, limit }
   }
 
   /** Fewer records at once where one of them is damaged, so that what is before it is copied. */
@@ -127,17 +129,19 @@ function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
 }
 
-function mayGoOn({ items, next, head }: FeedPart, { bytes }: Amount, limit: number): boolean {
-  return next < head && items.length < limit && bytes < pageBytes
+function mayGoOn({ next, head }: FeedPart, { records, bytes }: Amount, limit: number): boolean {
+  return next < head && records < limit && bytes < pageBytes
 }
 
-/** Two parts as one. Read one after the other, they may hold two states of a document, of which the later one counts. */
-function joined(a: FeedPart, b: FeedPart): FeedPart {
-  const truncations = [...(a.truncations ?? []), ...(b.truncations ?? [])]
-  const items = [...a.items, ...b.items]
+/** Parts as one page. Read one after the other, they may hold two states of a document, of which the later one counts. */
+function joined(parts: readonly FeedPart[]): FeedPart {
+  const last = parts.at(-1) as FeedPart
+  if (parts.length === 1) return last
+  const items = parts.flatMap((part) => part.items)
+  const areVerified = parts.every((part) => isVerified(part.items))
   return {
-    ...b,
-    items: isVerified(a.items) && isVerified(b.items) ? noteVerified(items) : items,
-    truncations,
+    ...last,
+    items: areVerified ? noteVerified(items) : items,
+    truncations: parts.flatMap(({ truncations = [] }) => truncations),
   }
 }

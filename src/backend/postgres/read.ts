@@ -1,5 +1,4 @@
 /** Reads: each is one statement, so that what it returns and the fence that it names belong to one moment. */
-import type { Change } from '../../model/change.ts'
 import type { CollectionDefinition, FieldValue } from '../../model/collection.ts'
 import type { Document, DocumentKey, Tombstone } from '../../model/document.ts'
 import type { Event } from '../../model/event.ts'
@@ -7,26 +6,22 @@ import type { Role } from '../../model/fence.ts'
 import {
   type Cursor,
   encodeCursor,
-  type FeedPart,
   type Page,
   type Query,
   type Range,
   type Served,
 } from '../../model/page.ts'
-import type { Position } from '../../model/position.ts'
-import { truncationsCollection } from '../../model/truncation.ts'
 import type { JsonText } from '../../model/value.ts'
-import { noteVerified } from '../../model/verified.ts'
 import type { Found } from '../backend.ts'
 import { documentColumns, toDocument, toEvent, toNumber } from '../sql/record.ts'
 import { scanSql } from '../sql/scan.ts'
 import { texts } from './array.ts'
 import type { Row, Query as Run } from './driver.ts'
 import { postgres, type Tables } from './table.ts'
-import { truncationsOf } from './truncate.ts'
+import { Words } from './words.ts'
 
 const served = 'f.epoch, f.role, f.head'
-const vacant: Served = { epoch: 0, role: 'vacant', head: 0 }
+export const vacant: Served = { epoch: 0, role: 'vacant', head: 0 }
 
 /** The rows of a query beside the fence; one row of nulls if there are none. */
 function beside(
@@ -83,17 +78,17 @@ export async function readStream(
   return { items, next: isMore ? (items.at(-1)?.seq ?? null) : null, ...page }
 }
 
-function toServed(short: string): Served {
-  const [epoch, role, head] = short.split(' ')
-  return { epoch: Number(epoch), role: role as Role, head: Number(head) }
+export function toServed(short: string): Served {
+  const words = new Words(short)
+  return { epoch: Number(words.next()), role: words.next() as Role, head: Number(words.next()) }
 }
 
 /** A type may hold spaces, so it stands last. */
 function unpackEvent(stream: string, short: string, meta: JsonText | null, data: JsonText): Event {
-  const parts = short.split(' ', 5)
-  const [position, seq, at, commit, checksum] = parts as [string, string, string, string, string]
-  const type = short.slice(position.length + seq.length + at.length + commit.length + checksum.length + 5)
-  return toEvent([position, stream, seq, type, at, commit, meta, data, checksum])
+  const words = new Words(short)
+  const [position, seq, at, commit] = [words.next(), words.next(), words.next(), words.next()]
+  const checksum = words.next()
+  return toEvent([position, stream, seq, words.rest, at, commit, meta, data, checksum])
 }
 
 /** Rows of one collection by id, in one statement. */
@@ -188,111 +183,4 @@ export async function scanCollection(
 /** The values that a page goes on behind. */
 function keyOf(query: Query, row: Row): FieldValue[] {
   return query.by === 'expiry' ? [toNumber(row[4])] : (row.slice(7, -1) as FieldValue[])
-}
-
-/**
- * A page of the feed: all tables in one statement, and further ones only while the last commit goes on. Undefined if
- * the collections are not those of the catalog's version.
- */
-export async function readChanges(
-  run: Run,
-  tables: Tables,
-  domain: string,
-  collections: readonly string[],
-  version: number,
-  after: Position,
-  limit: number,
-): Promise<FeedPart | undefined> {
-  const first = await readAfter(run, tables, domain, collections, after, limit + 1)
-  if (first.role === 'vacant') return { items: [], next: 0, ...vacant }
-  if (first.catalog !== version) return undefined
-  const { epoch, role, head } = first
-  // Rows that the page does not hold are not looked into: damage there is no concern of it.
-  const items = first.rows.slice(0, limit).map((row) => toChange(collections, row))
-  let rest: readonly Row[] = first.rows.slice(limit)
-  let isEnd = first.rows.length <= limit
-  let { isTruncated } = first
-  while (rest.length > 0) {
-    const commit = items.at(-1)?.commit
-    const same = rest.filter((row) => commitOf(row) === commit)
-    for (const row of same) items.push(toChange(collections, row))
-    if (same.length < rest.length) break
-    const more = await readAfter(run, tables, domain, collections, items.at(-1)?.position ?? after, limit + 1)
-    rest = more.rows
-    isTruncated = more.isTruncated
-    isEnd = rest.length === 0
-  }
-  const next = isEnd ? Math.max(head, items.at(-1)?.position ?? 0) : (items.at(-1)?.position ?? after)
-  const truncations = isTruncated ? await truncationsOf(run, tables, domain, items, next) : []
-  return { items: noteVerified(items), next, truncations, epoch, role, head }
-}
-
-function commitOf([short]: Row): Position {
-  return Number((short as string).split(' ', 4)[3])
-}
-
-/** A row of the feed as the record that it is. A type may hold spaces, so it stands last. */
-function toChange(collections: readonly string[], [packed, name, meta, data]: Row): Change {
-  const short = packed as string
-  const parts = short.split(' ', 6)
-  const [source, position, at, commit, checksum, number] = parts as [
-    string,
-    string,
-    string,
-    string,
-    string,
-    string,
-  ]
-  if (source !== '-1') {
-    const expiresAt = number === '-' ? null : number
-    return toDocument(collections[Number(source)] as string, [
-      position,
-      name,
-      at,
-      commit,
-      expiresAt,
-      data,
-      checksum,
-    ])
-  }
-  const before = source.length + position.length + at.length + commit.length + checksum.length + number.length
-  const type = short.slice(before + parts.length)
-  return toEvent([position, name, number, type, at, commit, meta, data, checksum])
-}
-
-/**
- * Rows of all tables, in order. The driver takes most of its time for each column of each row, so the short ones come as
- * one text, and the fence as a row of its own, without a name.
- */
-async function readAfter(
-  run: Run,
-  tables: Tables,
-  domain: string,
-  collections: readonly string[],
-  after: Position,
-  count: number,
-): Promise<Served & { rows: readonly Row[]; catalog: number; isTruncated: boolean }> {
-  const events = `(SELECT -1 AS source, position, stream AS name, at, commit_position, data, checksum, seq AS number, type AS type, meta FROM ${tables.events(domain)} WHERE position > $2 ORDER BY position LIMIT $3)`
-  const documents = collections.map(
-    (name, i) =>
-      `(SELECT ${i}, revision, id, at, commit_position, data, checksum, expires_at, NULL, NULL FROM ${tables.collection(domain, name)} WHERE revision > $2 ORDER BY revision LIMIT $3)`,
-  )
-  const short = `concat_ws(' ', source, position, at, commit_position, checksum, coalesce(number::text, '-'), type)`
-  const inner = `SELECT ${short}, name, meta, data FROM (${[events, ...documents].join(' UNION ALL ')}) u ORDER BY position LIMIT $3`
-  // Of the same moment as the changes: where it finds nothing ahead, nothing that they lack was truncated.
-  const isTruncated = collections.includes(truncationsCollection)
-    ? `EXISTS (SELECT 1 FROM ${tables.collection(domain, truncationsCollection)} WHERE revision > $2)`
-    : 'false'
-  const fence = `SELECT concat_ws(' ', epoch, role, head, catalog, ${isTruncated}) AS short, NULL AS name, NULL AS meta, NULL AS data FROM ${tables.fences} WHERE domain = $1`
-  const found = await run(`${fence} UNION ALL SELECT * FROM (${inner}) e`, [domain, after, count])
-  const rows = found.filter(([, name]) => name !== null)
-  const served = found.find(([, name]) => name === null)?.[0] as string | undefined
-  if (served === undefined) return { rows: [], catalog: 0, isTruncated: false, ...vacant }
-  const [, , , catalog, truncated] = served.split(' ')
-  return {
-    rows,
-    catalog: Number(catalog),
-    isTruncated: truncated?.startsWith('t') ?? false,
-    ...toServed(served),
-  }
 }

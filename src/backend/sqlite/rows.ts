@@ -24,9 +24,12 @@ export function insertRows(
   values: readonly SqlValue[],
 ): void {
   const row = `(${Array(columns).fill('?').join(', ')})`
+  const [one, several] = [
+    `${into} VALUES ${row}`,
+    `${into} VALUES ${Array(rowsPerInsert).fill(row).join(', ')}`,
+  ]
   const wide = columns * rowsPerInsert
   let at = 0
-  for (; at + wide <= values.length; at += wide)
-    run(`${into} VALUES ${Array(rowsPerInsert).fill(row).join(', ')}`, ...values.slice(at, at + wide))
-  for (; at < values.length; at += columns) run(`${into} VALUES ${row}`, ...values.slice(at, at + columns))
+  for (; at + wide <= values.length; at += wide) run(several, ...values.slice(at, at + wide))
+  for (; at < values.length; at += columns) run(one, ...values.slice(at, at + columns))
 }
