@@ -102,8 +102,11 @@ export const storeLaws: readonly Law[] = [
           { id },
         )
       const first = await attempt('none', 'request')
-      assert.deepEqual(runs, [{ positions: first.positions, seqs: [1] }])
-      assert.equal((await attempt('none', 'request')).isReplay, true)
+      assert.deepEqual(runs, [{ positions: first.positions, seqs: [1], at: first.at }])
+      const [stored] = (await app.log.read('a')).events
+      assert.equal(first.at, stored?.at, 'the caller and the handler are told when the commit was stored')
+      const again = await attempt('none', 'request')
+      assert.deepEqual([again.isReplay, again.at], [true, first.at])
       await failsWith('conflict', () => attempt('none', 'another'))
       assert.equal(runs.length, 1)
       await attempt('some', 'third')

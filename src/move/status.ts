@@ -1,5 +1,6 @@
 /** Where a move stands, as an operator sees it. */
 import type { CallOptions } from '../backend/backend.ts'
+import { isUnderpinError } from '../error.ts'
 import type { Change } from '../model/change.ts'
 import { movesCollection, processesCollection } from '../model/collection.ts'
 import type { Fence } from '../model/fence.ts'
@@ -200,8 +201,14 @@ async function heldUpTo(
   if (source === undefined || target === undefined || stage !== 'mirroring') return target?.head ?? null
   const lacking = source.head - target.head
   if (lacking <= 0 || lacking > fewPositions) return target.head
-  const page = await sides.source.changes(sides.domain, target.head, fewPositions, signal && { signal })
-  return page.items.every(isNote) ? source.head : target.head
+  try {
+    const page = await sides.source.changes(sides.domain, target.head, fewPositions, signal && { signal })
+    return page.items.every(isNote) ? source.head : target.head
+  } catch (error) {
+    // A record that cannot be read stops the copy too: the gap says so, with all else that status tells.
+    if (!isUnderpinError(error) || error.code === 'aborted') throw error
+    return target.head
+  }
 }
 
 function isNote(change: Change): boolean {

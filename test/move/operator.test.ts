@@ -11,6 +11,7 @@ import {
 } from '../../src/index.ts'
 import { Move as MoveClass } from '../../src/move/move.ts'
 import { Forward } from '../../src/wrapper/forward.ts'
+import { fastClock } from '../fast-clock.ts'
 import { type PlacePair, placePairs } from '../places.ts'
 import { append, closeSides, createDomain, moveOf, openSides, type TwoSides } from './two-sides.ts'
 
@@ -259,11 +260,12 @@ describe.each(placePairs.filter(({ name }) => telling.includes(name)))(
 class Moody extends Forward {
   isAway = false
   /** Calls of `apply` that fail as if the store had been out of reach. */
-  refuses: 'nothing' | 'apply' | 'transition' = 'nothing'
+  refuses: 'nothing' | 'apply' | 'transition' | 'changes' = 'nothing'
+  error = new UnderpinError('unavailable', 'Nobody answers')
 
   #answer<T>(verb: string, call: () => Promise<T>): Promise<T> {
     if (!this.isAway && this.refuses !== verb) return call()
-    return Promise.reject(new UnderpinError('unavailable', 'Nobody answers'))
+    return Promise.reject(this.error)
   }
   override fence(...call: Parameters<Backend['fence']>) {
     return this.#answer('fence', () => this.inner.fence(...call))
@@ -300,7 +302,8 @@ describe('a move one of whose sides is out of reach', () => {
     await createDomain(sides, 'd')
     a = new Moody(sides.a)
     b = new Moody(sides.b)
-    move = moveOf({ a, b }, 'd')
+    // Who is out of reach is waited for.
+    move = moveOf({ a, b }, 'd', fastClock())
     await move.start()
     await move.catchUp()
     await move.verify()
@@ -331,6 +334,14 @@ describe('a move one of whose sides is out of reach', () => {
     })
     b.isAway = true
     expect(await status()).toMatchObject({ phase: 'unreachable', explanation: 'Neither a nor b answers.' })
+  })
+
+  it('says where it stands though the next record of its source cannot be read', async () => {
+    await append(a, 'd', 12)
+    const { position } = await status()
+    a.refuses = 'changes'
+    a.error = new UnderpinError('damaged', 'Event 13 is not what was written')
+    expect(await status()).toMatchObject({ phase: 'mirroring', position, record: { from: 'a', to: 'b' } })
   })
 
   it('is cancelled though its copy is gone for good; the copy can never open, and is poisoned when it comes back', async () => {

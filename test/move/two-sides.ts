@@ -48,8 +48,8 @@ export async function append(on: Backend, domain: string, i: number): Promise<vo
   await on.commit(domain, epoch, [{ at: systemClock.now(), writes: [write], checks: [] }])
 }
 
-export function moveOf({ a, b }: TwoSides, domain: string): Move {
-  return new Move(domain, { from: { name: 'a', backend: a }, to: { name: 'b', backend: b } }, systemClock)
+export function moveOf({ a, b }: TwoSides, domain: string, clock = systemClock): Move {
+  return new Move(domain, { from: { name: 'a', backend: a }, to: { name: 'b', backend: b } }, clock)
 }
 
 /** What the stream holds, by who holds authority; undefined if nobody does. */

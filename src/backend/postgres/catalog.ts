@@ -18,6 +18,8 @@ export class Catalog {
   #known: Known | undefined
   /** The version of which it is known that no plain index stands in for a unique one. */
   uniqueAt: number | undefined
+  /** Pages to take before plain indexes are looked at again, where one could not be made unique. */
+  pagesUntilUnique = 0
 
   constructor(tables: Tables, domain: string) {
     this.#tables = tables

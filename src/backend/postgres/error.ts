@@ -38,6 +38,11 @@ export function isTaken(error: unknown): boolean {
   return stateOf(error) === '23505'
 }
 
+/** A table that somebody uses, for longer than its change may wait. */
+export function isInUse(error: unknown): boolean {
+  return stateOf(error) === '55P03'
+}
+
 /** Whether asking again can bring no other answer. */
 export function isLasting(error: unknown): boolean {
   if (isUnderpinError(error)) return true

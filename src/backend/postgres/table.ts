@@ -18,7 +18,7 @@ import { type Dialect, indexCondition, toSql } from '../sql/scan.ts'
 import { twinsSql } from '../sql/twins.ts'
 import { texts } from './array.ts'
 import type { Query } from './driver.ts'
-import { isTaken } from './error.ts'
+import { isInUse, isTaken } from './error.ts'
 
 export const postgres: Dialect = {
   is: 'IS NOT DISTINCT FROM',
@@ -116,7 +116,7 @@ export async function alterCollection(
       await query(createIndex(indexName(domain, name, index), table, definition, isUnique))
     }
     if (!definition.unique) await create(false)
-    else if (await isFree(query, () => create(true))) continue
+    else if (await isDone(query, () => create(true), isTaken)) continue
     else if (isFollower) await create(false)
     else throw duplicateKey(name, index, await twinsIn(query, table, definition))
   }
@@ -134,13 +134,17 @@ function createIndex(
   return `CREATE ${isUnique ? 'UNIQUE ' : ''}INDEX ${place} ON ${table} (${all.join(', ')}) WHERE ${indexCondition(postgres, definition)}`
 }
 
-/** Whether a unique index could be made; if not, the transaction goes on without it. */
-async function isFree(query: Query, create: () => Promise<void>): Promise<boolean> {
+/** Whether a unique index could be made; if it could not for such a reason, the transaction goes on without it. */
+async function isDone(
+  query: Query,
+  create: () => Promise<void>,
+  mayFail: (error: unknown) => boolean,
+): Promise<boolean> {
   await query('SAVEPOINT underpin_index')
   try {
     await create()
   } catch (error) {
-    if (!isTaken(error)) throw error
+    if (!mayFail(error)) throw error
     await query('ROLLBACK TO SAVEPOINT underpin_index')
     return false
   }
@@ -158,21 +162,23 @@ async function twinsIn(
 }
 
 /**
- * Makes the unique indexes that plain ones stand in for, on a follower that holds no older state. One that finds two
- * documents of one key all the same, of a copy that is damaged, stays plain. Readers wait for the change of names only.
+ * Makes the unique indexes that plain ones stand in for, on a follower that holds no older state; false if one stays plain:
+ * because there are two documents of one key all the same, of a copy that is damaged, or because somebody reads the table
+ * for longer than the change may wait, which must not hold up the copy. Readers wait for the change of names only.
  */
 export async function makeUnique(
   query: Query,
   tables: Tables,
   domain: string,
   definitions: ReadonlyMap<string, CollectionDefinition>,
-): Promise<void> {
+): Promise<boolean> {
   const wanted = [...definitions].flatMap(([name, { indexes }]) =>
     Object.entries(indexes).flatMap(([index, definition]) =>
       definition.unique ? [{ name, place: indexName(domain, name, index), definition }] : [],
     ),
   )
   const plain = new Set(await plainIndexes(query, tables, wanted))
+  let isWhole = true
   for (const { name, place, definition } of wanted.filter(({ place }) => plain.has(place))) {
     const [table, made] = [tables.collection(domain, name), indexName(domain, name, '_unique')]
     const create = async () => {
@@ -180,8 +186,9 @@ export async function makeUnique(
       await query(`DROP INDEX ${tables.schema}.${place}`)
       await query(`ALTER INDEX ${tables.schema}.${made} RENAME TO ${place}`)
     }
-    await isFree(query, create)
+    if (!(await isDone(query, create, (error) => isTaken(error) || isInUse(error)))) isWhole = false
   }
+  return isWhole
 }
 
 /** Those of the indexes that are not unique. */

@@ -18,6 +18,9 @@ import { addDocument, fetchHeads, headStatements, type Needs, noNeeds } from './
 import { makeUnique, postgres, type Tables } from './table.ts'
 import { sumBelow } from './truncate.ts'
 
+/** Pages between two tries to make an index unique: each builds it, only to find that somebody uses the table. */
+const pagesBetween = 20
+
 interface HolderKey {
   readonly collection: string
   readonly index: string
@@ -149,8 +152,13 @@ export class PostgresView implements View {
 
   /** While it follows: behind the decision of a cutover nobody has authority, and nothing may take as long as there are records. */
   async makeUnique(query: Query): Promise<void> {
-    await makeUnique(query, this.#tables, this.#domain, await this.definitions(query))
-    this.#catalog.uniqueAt = this.#version
+    if (this.#catalog.pagesUntilUnique > 0) {
+      this.#catalog.pagesUntilUnique--
+      return
+    }
+    if (await makeUnique(query, this.#tables, this.#domain, await this.definitions(query)))
+      this.#catalog.uniqueAt = this.#version
+    else this.#catalog.pagesUntilUnique = pagesBetween
   }
 
   get #isMissingSomething(): boolean {

@@ -83,14 +83,15 @@ export function alterCollection(
 }
 
 /**
- * Makes the unique indexes that plain ones stand in for, on a follower that holds no older state. One that finds two
- * documents of one key all the same, of a copy that is damaged, stays plain.
+ * Makes the unique indexes that plain ones stand in for, on a follower that holds no older state; false if one stays plain,
+ * because there are two documents of one key all the same, of a copy that is damaged.
  */
 export function makeUnique(
   connection: Connection,
   domain: string,
   definitions: ReadonlyMap<string, CollectionDefinition>,
-): void {
+): boolean {
+  let isWhole = true
   const isPlain = connection.prepare(
     `SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = ? AND sql LIKE 'CREATE INDEX %'`,
   )
@@ -100,10 +101,13 @@ export function makeUnique(
       if (!wanted.unique || isPlain.row(place.slice(1, -1)) === undefined) continue
       connection.exec('SAVEPOINT plain')
       connection.exec(`DROP INDEX ${place}`)
-      if (!isFree(() => createIndex(connection, domain, name, index, wanted, true)))
+      if (!isFree(() => createIndex(connection, domain, name, index, wanted, true))) {
         connection.exec('ROLLBACK TO plain')
+        isWhole = false
+      }
       connection.exec('RELEASE plain')
     }
+  return isWhole
 }
 
 /** Whether a unique index could be made. SQLite undoes a statement that fails, and no more. */

@@ -103,8 +103,7 @@ export class SqliteView implements View {
 
   /** While it follows: behind the decision of a cutover nobody has authority, and nothing may take as long as there are records. */
   makeUnique(connection: Connection): void {
-    if (!this.#isUnique) makeUnique(connection, this.#domain, this.definitions())
-    this.#isUnique = true
+    if (!this.#isUnique) this.#isUnique = makeUnique(connection, this.#domain, this.definitions())
   }
 
   /** Whether a collection is known to be declared, without asking the database. */
