@@ -1,7 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { collection, UnderpinError } from '../src/index.ts'
+import type { Backend } from '../src/backend/backend.ts'
+import { collection, openBackend, openStore, UnderpinError } from '../src/index.ts'
 import { Route } from '../src/route.ts'
+import { Forward } from '../src/wrapper/forward.ts'
 import { placeKinds } from './places.ts'
 
 const domains = { app: { collections: { things: collection<{ by: string }>() } } }
@@ -262,5 +264,42 @@ describe.each(placeKinds)('a lock on $name', ({ make, missing }) => {
     } finally {
       Route.prototype.commit = commit
     }
+  })
+})
+
+/** A backend that does not answer the commit of a grant, which is made, before it may. */
+class Slow extends Forward {
+  readonly granted = gate()
+  readonly answer = gate()
+
+  override async commit(...call: Parameters<Backend['commit']>): ReturnType<Backend['commit']> {
+    const outcomes = await this.inner.commit(...call)
+    const isGrant = call[2].some(({ writes }) =>
+      writes.some((write) => write.kind === 'put' && write.collection === '$leases'),
+    )
+    if (isGrant) {
+      this.granted.open()
+      await this.answer.opened
+    }
+    return outcomes
+  }
+}
+
+describe.each(placeKinds)('a lock that is granted to a caller who leaves meanwhile, on $name', (kind) => {
+  beforeEach(({ skip }) => skip(kind.missing !== '', kind.missing))
+
+  it('is given back at once, and the caller is told that the waiting was aborted', async () => {
+    const slow = new Slow(await openBackend(kind.make().url ?? 'memory:'))
+    const store = await openStore(slow, { domains })
+    const app = store.domain('app')
+    const gone = new AbortController()
+    const work = () => Promise.reject(new TypeError('nobody is there to work for'))
+    const leaving = app.withLock('k', work, { signal: gone.signal })
+    await slow.granted.opened
+    gone.abort()
+    slow.answer.open()
+    await expect(leaving).rejects.toMatchObject({ code: 'aborted' })
+    expect(await app.withLock('k', () => 'free', { waitMs: 0 })).toBe('free')
+    await store.close()
   })
 })

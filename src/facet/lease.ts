@@ -80,10 +80,7 @@ export class Leases {
       const leftMs = options.waitMs - (clock.monotonic() - since)
       if (leftMs <= 0) return found
       await sleep(clock, Math.min(leftMs, found.retryInMs, delayMs * (0.5 + clock.random())), options.signal)
-      if (options.signal?.aborted)
-        throw new UnderpinError('aborted', `Waiting for the lease ${quote(id)} was aborted`, {
-          cause: options.signal.reason,
-        })
+      if (options.signal?.aborted) throw aborted(id, options.signal)
     }
   }
 
@@ -101,7 +98,7 @@ export class Leases {
     }
   }
 
-  /** Tries once. */
+  /** Tries once. One that was granted while the signal aborted is given back, and `aborted` thrown. */
   async attempt(id: string, options: Omit<AcquireOptions, 'waitMs'>): Promise<Lease | Held> {
     const { documents } = await this.#port.get(
       [
@@ -120,8 +117,11 @@ export class Leases {
     if (token === undefined) return { holder: '', retryInMs: firstDelayMs }
     this.#seen.delete(id)
     const { holder } = this
-    const { ttlMs } = options
-    return new Lease(this.#port, { id, token, holder, ttlMs, since, beat: beat?.position ?? 0 })
+    const { ttlMs, signal } = options
+    const lease = new Lease(this.#port, { id, token, holder, ttlMs, since, beat: beat?.position ?? 0 })
+    if (!signal?.aborted) return lease
+    await giveBack(lease)
+    throw aborted(id, signal)
   }
 
   /** How long this process has yet to see no sign of life before it may take a lease over. */
@@ -146,42 +146,35 @@ export class Leases {
     id: string,
     grant: Document | undefined,
     beat: Document | undefined,
-    { ttlMs, writes = [], checks = [], signal }: Omit<AcquireOptions, 'waitMs'>,
+    { ttlMs, writes = [], checks = [] }: Omit<AcquireOptions, 'waitMs'>,
   ): Promise<number | undefined> {
-    return putGrant(
-      this.#port,
-      { id, holder: this.holder, ttlMs },
-      writes,
-      [
-        { kind: 'document', collection: grants, id, expect: grant?.position ?? 'absent' },
-        { kind: 'document', collection: beats, id, expect: beat?.position ?? 'absent' },
-        ...checks,
-      ],
-      signal,
-    )
+    return putGrant(this.#port, { id, holder: this.holder, ttlMs }, writes, [
+      { kind: 'document', collection: grants, id, expect: grant?.position ?? 'absent' },
+      { kind: 'document', collection: beats, id, expect: beat?.position ?? 'absent' },
+      ...checks,
+    ])
   }
 }
 
-/** Commits a grant: its token, or undefined if a check failed. An unknown outcome is found out by reading the grant. */
+/**
+ * Commits a grant: its token, or undefined if a check failed. An unknown outcome is found out by reading the grant. No
+ * signal cuts it short: a grant that nobody awaited would keep everybody waiting for its whole time.
+ */
 async function putGrant(
   port: Port,
   { id, holder, ttlMs }: { readonly id: string; readonly holder: string; readonly ttlMs: number },
   writes: readonly Write[],
   checks: readonly Check[],
-  signal?: AbortSignal,
 ): Promise<number | undefined> {
   const nonce = port.clock.id()
   const data = encodeValue({ holder, ttlMs, nonce } satisfies Grant)
   const put: Write = { kind: 'put', collection: grants, id, data, expiresAt: null }
   try {
-    const outcome = await port.commit(
-      { at: port.clock.now(), writes: [put, ...writes], checks },
-      signal && { signal },
-    )
+    const outcome = await port.commit({ at: port.clock.now(), writes: [put, ...writes], checks })
     if (outcome.kind === 'refused') throw outcome.error
     return outcome.kind === 'committed' ? outcome.positions[0] : undefined
   } catch (error) {
-    if (!isUnderpinError(error, 'unknown') || signal?.aborted) throw error
+    if (!isUnderpinError(error, 'unknown')) throw error
     const { documents } = await port.get([{ collection: grants, id }])
     const found = present(documents[0])
     return found !== undefined && (decodeValue(found.data) as Grant).nonce === nonce
@@ -342,6 +335,22 @@ export class Lease {
     this.#cancelRenewal()
     this.#cancelExpiry()
   }
+}
+
+/** False if it was lost before; undefined if the store does not tell: then the lease ends when its time is over. */
+export async function giveBack(lease: Lease): Promise<boolean | undefined> {
+  try {
+    return await lease.release()
+  } catch (error) {
+    if (!isUnderpinError(error)) throw error
+    return undefined
+  }
+}
+
+function aborted(id: string, signal: AbortSignal): UnderpinError {
+  return new UnderpinError('aborted', `Waiting for the lease ${quote(id)} was aborted`, {
+    cause: signal.reason,
+  })
 }
 
 export function lostLease(id: string): UnderpinError {

@@ -11,7 +11,7 @@ import { plainCollection } from '../../model/collection.ts'
 import type { Commit, Outcome } from '../../model/commit.ts'
 import { quote } from '../../model/key.ts'
 import { Documents } from '../documents.ts'
-import { type Held, Lease, Leases, leaseCollections } from '../lease.ts'
+import { giveBack, type Held, Lease, Leases, leaseCollections } from '../lease.ts'
 import { LeasedPort } from '../leased-port.ts'
 import { holderName } from '../lock/holder.ts'
 import { Turns } from '../lock/turns.ts'
@@ -189,7 +189,7 @@ export class Once {
     lease: Lease,
     error: unknown,
   ): Promise<OnceResult<R>> {
-    const isReleased = await release(lease)
+    const isReleased = await giveBack(lease)
     const isUnknown = isUnderpinError(error, 'unknown')
     const isTakenOver = isUnderpinError(error, 'lost-lease')
     if (!isUnknown && !isTakenOver && !isOvertaken(error, token)) throw error
@@ -258,16 +258,6 @@ class LastPort extends LeasedPort {
 
 function leaseId({ id }: IdempotencyToken): string {
   return `once/${id}`
-}
-
-/** Undefined if the store does not tell: then the lease ends when its time is over. */
-async function release(lease: Lease): Promise<boolean | undefined> {
-  try {
-    return await lease.release()
-  } catch (error) {
-    if (!isUnderpinError(error)) throw error
-    return undefined
-  }
 }
 
 /** Whether a commit failed because the result is there already. */
