@@ -1,7 +1,7 @@
 /** A cutover as an operator asks for it, in either direction: gates, hold, the note before the seal, the report after. */
 import { sleep } from '../clock.ts'
 import { isUnderpinError, UnderpinError } from '../error.ts'
-import { isAway, untilDone } from './again.ts'
+import { untilDone } from './again.ts'
 import { type Cutover, cutover, gapInTheWay, settle } from './cutover.ts'
 import { gatesInTheWay } from './gates.ts'
 import { mirrorPage } from './mirror.ts'
@@ -15,7 +15,7 @@ import {
   noteMover,
   readRecord,
 } from './record.ts'
-import { amendReport, type CutoverReport, readReports, reportUnnoted } from './report.ts'
+import { amendReport, type CutoverReport, readReport, readReports, reportUnnoted } from './report.ts'
 import { defaultSettings } from './settings.ts'
 import type { Sides } from './sides.ts'
 import { type FullSight, requireBoth, type Sight, see, seeBoth } from './sight.ts'
@@ -97,16 +97,29 @@ async function carryOut(
     await noteGivenUp(sides, error)
     throw error
   }
-  const { epoch, pauseMs, drained } = done
-  await untilDone(sides.clock, async () => {
-    const { sides: led } = await seeBoth(moving.sides)
-    await amendReport(led, epoch, { pauseMs, drained })
-    return true
-  })
   return (
-    (await findReport(moving, epoch)) ??
+    (await completeReport(moving, done)) ??
     reportUnnoted(done, namesOf(moving, sides), attempt, sides.clock.now())
   )
+}
+
+/** The report of a cutover that is done, with what only its coordinator knows; undefined if its notes cannot be had. */
+async function completeReport(
+  moving: Moving,
+  { epoch, pauseMs, drained }: Cutover,
+): Promise<CutoverReport | undefined> {
+  try {
+    const { report } = await untilDone(moving.sides.clock, async () => {
+      const { sides: led } = await seeBoth(moving.sides)
+      await amendReport(led, epoch, { pauseMs, drained })
+      return { report: await readReport(led, epoch) }
+    })
+    return report
+  } catch (error) {
+    // Whatever ails the notes, nothing of it may pass for a cutover that failed.
+    if (!isUnderpinError(error) || error.code === 'aborted') throw error
+    return undefined
+  }
 }
 
 /** Of the sides of a cutover, in the order in which it goes. */
@@ -123,8 +136,7 @@ async function wasDoneMeanwhile(moving: Moving, goal: 'to' | 'from', error: unkn
 
 async function findReport(moving: Moving, epoch: number | undefined): Promise<CutoverReport | undefined> {
   const { sides } = await seeBoth(moving.sides)
-  const reports = await readReports(sides)
-  return epoch === undefined ? reports.at(-1) : reports.find((found) => found.epoch === epoch)
+  return epoch === undefined ? (await readReports(sides)).at(-1) : readReport(sides, epoch)
 }
 
 /** The report of an epoch; without one, the last. */
@@ -250,7 +262,7 @@ async function quietly(note: Promise<unknown>): Promise<void> {
   try {
     await note
   } catch (error) {
-    if (!isAway(error) && !isUnderpinError(error, 'fenced')) throw error
+    if (!isUnderpinError(error)) throw error
   }
 }
 

@@ -11,7 +11,7 @@ import { isUnderpinError, UnderpinError } from '../error.ts'
 import { definitionsCollection, movesCollection, plainCollection } from '../model/collection.ts'
 import type { Commit } from '../model/commit.ts'
 import type { Document } from '../model/document.ts'
-import type { Cursor, Page } from '../model/page.ts'
+import { type Cursor, encodeCursor, type Page, type Query } from '../model/page.ts'
 import type { Position } from '../model/position.ts'
 import { decodeValue, encodeValue } from '../model/value.ts'
 import type { Sides } from './sides.ts'
@@ -45,7 +45,7 @@ function damagedEntry(error: unknown): { readonly kind: 'damaged'; readonly posi
   return { kind: 'damaged', position: error.details.position }
 }
 
-/** All entries whose ids begin with a prefix, in the order of their ids. */
+/** All entries whose ids begin with a prefix, in the order of their ids, without those that are damaged. */
 export async function readEntries<T>(
   { domain, source }: Pick<Lead, 'domain' | 'source'>,
   prefix: string,
@@ -56,11 +56,28 @@ export async function readEntries<T>(
   const entries: { id: string; value: T }[] = []
   let after: Cursor | null = null
   do {
-    const page: Page<Document, Cursor | null> = await source.scan(domain, { ...query, after }, options)
+    const page = await scanSound(source, domain, { ...query, after }, options)
     for (const { id, data } of page.items) entries.push({ id, value: decodeValue(data) as T })
     after = page.next
   } while (after !== null)
   return entries
+}
+
+/** Fewer at once where one of them is damaged, so that only that one is left out. */
+async function scanSound(
+  source: Backend,
+  domain: string,
+  query: Query,
+  options?: CallOptions,
+): Promise<Pick<Page<Document, Cursor | null>, 'items' | 'next'>> {
+  try {
+    return await source.scan(domain, query, options)
+  } catch (error) {
+    if (!isUnderpinError(error, 'damaged') || typeof error.details.id !== 'string') throw error
+    const { limit } = query
+    if (limit > 1) return scanSound(source, domain, { ...query, limit: limit >> 2 || 1 }, options)
+    return { items: [], next: encodeCursor({ key: [], id: error.details.id }) }
+  }
 }
 
 /** A change of one entry, made only if it is as it was read: at this revision, or absent. */

@@ -1,6 +1,5 @@
 /** The report of a cutover: kept in the domain, as `report-<epoch>` in `$moves`, by the epoch that the cutover opened. */
 import type { CallOptions } from '../backend/backend.ts'
-import { isUnderpinError } from '../error.ts'
 import type { Position } from '../model/position.ts'
 import type { Cutover } from './cutover.ts'
 import type { Gate } from './gates.ts'
@@ -112,7 +111,7 @@ export async function isReported(
   return (await readEntry<StoredReport>(sides, idOf(epoch), options)) !== undefined
 }
 
-/** Adds what only the coordinator knows. */
+/** Adds what only the coordinator knows, unless it was added. `unknown` if it cannot be told whether it is: again. */
 export async function amendReport(
   led: Sides,
   epoch: number,
@@ -121,13 +120,18 @@ export async function amendReport(
   for (;;) {
     const found = await readEntry<StoredReport>(led, idOf(epoch))
     if (found?.value === undefined || found.value.pauseMs !== null) return
-    try {
-      const value = { ...found.value, ...known }
-      if (await writeEntries(led, [{ id: idOf(epoch), value, expect: found.revision }])) return
-    } catch (error) {
-      if (!isUnderpinError(error, 'unknown')) throw error
-    }
+    const value = { ...found.value, ...known }
+    if (await writeEntries(led, [{ id: idOf(epoch), value, expect: found.revision }])) return
   }
+}
+
+/** The report of one cutover, with what callers noted since; undefined if there is none, or it is damaged. */
+export async function readReport(
+  sides: Pick<Sides, 'domain' | 'source'>,
+  epoch: number,
+): Promise<CutoverReport | undefined> {
+  const value = (await readEntry<StoredReport>(sides, idOf(epoch)))?.value
+  return value && withCallers(value, await readEntries<CallersNote>(sides, `callers-${epoch}-`))
 }
 
 /** The reports of all cutovers that are noted in the domain, the oldest first, with what callers noted since. */
@@ -137,12 +141,15 @@ export async function readReports(
 ): Promise<readonly CutoverReport[]> {
   const reports = await readEntries<StoredReport>(sides, 'report-', options)
   const callers = await readEntries<CallersNote>(sides, 'callers-', options)
-  return reports
-    .map(({ value }) => ({
-      ...value,
-      callers: pauseOf(callers.map((note) => note.value).filter(({ epoch }) => epoch === value.epoch)),
-    }))
-    .sort((a, b) => a.epoch - b.epoch)
+  return reports.map(({ value }) => withCallers(value, callers)).sort((a, b) => a.epoch - b.epoch)
+}
+
+function withCallers(
+  report: StoredReport,
+  callers: readonly { readonly value: CallersNote }[],
+): CutoverReport {
+  const notes = callers.map(({ value }) => value).filter(({ epoch }) => epoch === report.epoch)
+  return { ...report, callers: pauseOf(notes) }
 }
 
 function pauseOf(notes: readonly CallersNote[]): CallersPause | null {

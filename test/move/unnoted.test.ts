@@ -92,3 +92,83 @@ describe.each(faults)('a cutover whose report $name', (fault) => {
     expect(await eventsOf(sides, 'app')).toEqual(Array.from({ length: 13 }, (_, i) => i))
   })
 })
+
+/** A side that refuses some commits, cannot read some records, and may take no pages. */
+class Worn extends Forward {
+  refuses: (write: Write) => boolean = () => false
+  damaged = ''
+  isAway = false
+
+  constructor() {
+    super(memory())
+  }
+
+  override async commit(...call: Parameters<Backend['commit']>): ReturnType<Backend['commit']> {
+    if (!call[2].some(({ writes }) => writes.some(this.refuses))) return this.inner.commit(...call)
+    return [{ kind: 'refused', error: new UnderpinError('too-large', 'It is too large') }]
+  }
+
+  override async scan(...call: Parameters<Backend['scan']>): ReturnType<Backend['scan']> {
+    const page = await this.inner.scan(...call)
+    const found = page.items.find(({ id }) => id === this.damaged)
+    if (found === undefined) return page
+    const { kind, position, collection, id } = found
+    throw new UnderpinError('damaged', `The record ${id} is damaged`, {
+      details: { kind, position, collection, id },
+    })
+  }
+
+  override async apply(...call: Parameters<Backend['apply']>): ReturnType<Backend['apply']> {
+    if (this.isAway) throw new UnderpinError('unavailable', 'It takes no pages')
+    return this.inner.apply(...call)
+  }
+}
+
+const says = (write: Write, part: string) => write.kind === 'put' && write.data.includes(part)
+
+describe('a cutover', () => {
+  let sides: { a: Worn; b: Worn }
+  let move: Move
+
+  beforeEach(async () => {
+    sides = { a: new Worn(), b: new Worn() }
+    const ends = { from: { name: 'a', backend: sides.a }, to: { name: 'b', backend: sides.b } }
+    await createDomain(sides, 'app')
+    move = new Move('app', ends, systemClock)
+    await move.start()
+    await move.catchUp()
+  })
+  afterEach(() => Promise.all([sides.a.close(), sides.b.close()]))
+
+  it('whose pause cannot be added to its report is done, and tells it', async () => {
+    sides.b.refuses = (write) => isNote(write) && !says(write, '"pauseMs":null')
+    const report = await move.cutover({ force: true, by: 'me' })
+    const { epoch } = await sides.b.fence('app')
+    expect(report).toMatchObject({ epoch, to: 'b', by: 'me', pauseMs: expect.any(Number) })
+    expect(await move.status()).toMatchObject({ phase: 'reversed', authority: 'b', unnoted: null })
+    expect(await move.report()).toMatchObject([{ epoch, pauseMs: null }])
+  })
+
+  it('behind another whose report is damaged is done and reported, and so are all others', async () => {
+    const first = await move.cutover({ force: true })
+    const back = await move.rollback({ force: true })
+    sides.b.damaged = `report-${first.epoch}`
+    const again = await move.cutover({ force: true, by: 'me' })
+    expect(again).toMatchObject({ to: 'b', by: 'me', pauseMs: expect.any(Number) })
+    expect(await move.report()).toEqual([back, again])
+  })
+
+  it('that is given up fails with its own error, though why cannot be noted', async () => {
+    const { transition } = Forward.prototype
+    sides.a.refuses = (write) => says(write, '"givenUp":{')
+    sides.a.transition = async function (...call) {
+      if (call[2].role === 'sealed') {
+        sides.b.isAway = true
+        await append(sides.a, 'app', 12)
+      }
+      return transition.apply(this, call)
+    }
+    await expect(move.cutover({ maxPauseMs: 100, force: true })).rejects.toMatchObject({ code: 'gate' })
+    expect((await sides.a.fence('app')).role).toBe('authority')
+  })
+})
