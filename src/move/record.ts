@@ -210,9 +210,13 @@ export async function noteGap(sides: Sides, gap: Gap | null): Promise<void> {
   })
 }
 
-/** That this process copies, for the gate `mover` and for `status`. */
+/**
+ * That this process copies, for the gate `mover` and for `status`. What the digests said last stays noted, whoever saw it,
+ * until they are compared again; it names its copy.
+ */
 export async function noteMover(sides: Sides, note: MoverNote): Promise<void> {
-  await writeEntries(sides, [{ id: moverId, value: note }])
+  const digests = note.digests ?? (await readMover(sides))?.digests
+  await writeEntries(sides, [{ id: moverId, value: { ...note, ...(digests && { digests }) } }])
 }
 
 export async function readMover(
