@@ -9,6 +9,7 @@
  */
 import type { CallOptions } from '../backend/backend.ts'
 import { sleep } from '../clock.ts'
+import { isUnderpinError } from '../error.ts'
 import type { Change } from '../model/change.ts'
 import type { Outcome } from '../model/commit.ts'
 import { changesOf, keepChanges } from '../model/committed.ts'
@@ -16,6 +17,7 @@ import type { FeedPart } from '../model/page.ts'
 import type { Position } from '../model/position.ts'
 import { isTruncation } from '../model/truncation.ts'
 import { noteVerified } from '../model/verified.ts'
+import { isAway } from './again.ts'
 import { Durations, type Histogram } from './histogram.ts'
 import { readEntries } from './ledger.ts'
 import type { View } from './protocol.ts'
@@ -61,8 +63,8 @@ interface Epochs {
 interface Waiter {
   readonly position: Position
   readonly since: number
-  /** What it committed; undefined if that was not kept, or cannot be applied without what the feed tells beside it. */
-  readonly changes: readonly Change[] | undefined
+  /** What it committed; undefined if that was not kept, was refused, or cannot be applied without what the feed tells beside it. */
+  changes: readonly Change[] | undefined
   readonly resolve: () => void
 }
 
@@ -178,6 +180,7 @@ export class Awaiting {
         this.#lastError = messageOf(error)
         // A mover was faster, or the sides changed places: what is known of the follower is out of date.
         this.#epochs = undefined
+        if (!isUnderpinError(error, 'fenced') && !isAway(error)) this.#forgetHanded()
         if (failures++ > 0) await sleep(this.#sides.clock, retryMs * 2 ** Math.min(failures, 6), signal)
       }
     }
@@ -210,6 +213,11 @@ export class Awaiting {
     }
     if (items.length === 0) return undefined
     return { items: noteVerified(items), next, head: next, epoch, role: 'authority' }
+  }
+
+  /** What a follower refuses as it was handed on it may take as the feed has it. */
+  #forgetHanded(): void {
+    for (const waiter of this.#waiters) waiter.changes = undefined
   }
 
   /** Finds out who follows whom, and up to where. */

@@ -1,7 +1,14 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { type Backend, type Clock, type Move, openStore, systemClock } from '../../src/index.ts'
+import {
+  type Backend,
+  type Clock,
+  type Move,
+  openStore,
+  systemClock,
+  UnderpinError,
+} from '../../src/index.ts'
 import { placePairs } from '../places.ts'
 import { openTwo, type TwoPlaces } from './two-places.ts'
 
@@ -71,6 +78,26 @@ describe.each(placePairs)('acknowledgements that wait for the copy, $name', ({ a
     expect(reads).toBeLessThan(10)
     expect(report()).toMatchObject({ awaited: 62, unawaited: 0 })
     expect(await move.verify()).toMatchObject({ differences: [], isEqual: true })
+  })
+
+  it('come by the feed when what was handed on is refused', async () => {
+    let isRead = false
+    let refusals = 0
+    const onCall = (call: unknown) => {
+      const { verb, domain } = call as { verb: string; domain: string }
+      if (verb === 'changes' && domain === 'app') isRead = true
+    }
+    subscribe('underpin:call', onCall)
+    two.faults.before = (verb) => {
+      if (verb !== 'apply' || isRead) return
+      refusals++
+      throw new UnderpinError('damaged', 'It is not what was written')
+    }
+    // Behind what the process notes of itself nothing is handed on.
+    for (; refusals === 0; await append(1)) isRead = false
+    unsubscribe('underpin:call', onCall)
+    expect(refusals).toBe(1)
+    expect(report()).toMatchObject({ unawaited: 0, timeouts: 0 })
   })
 
   it('come for what another process committed in between, which is read from the feed', async ({ skip }) => {
