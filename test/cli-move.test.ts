@@ -384,6 +384,34 @@ describe('exit codes of moves', () => {
   )
 })
 
+describe('the gaps of a move', () => {
+  const unknown = 'orders: whether there are gaps cannot be told'
+
+  it('are none while it follows, and those of no move are said to be of none', () => {
+    expect(mirrored().move('gaps')).toMatchObject({ code: 0, out: expect.stringContaining('No gaps') })
+    expect(filled(5).move('gaps')).toMatchObject({ code: 0, out: expect.stringContaining('in no move') })
+  })
+
+  it('cannot be told while the source does not answer: only there are they noted', () => {
+    const { target } = mirrored()
+    const silent = 'postgres://127.0.0.1:1/x'
+    const { code, out } = cli.run(['move', 'gaps', '-s', silent, '--to', target, '-d', 'orders'])
+    expect([code, out]).toEqual([6, expect.stringContaining(unknown)])
+    expect(out).not.toContain('No gaps')
+  })
+
+  it('cannot be told when the record of the move is damaged', () => {
+    const stores = mirrored()
+    const connection = connect(stores.file(stores.source), false)
+    connection.exec(`UPDATE orders__s_moves SET data = '{}' WHERE id = 'current'`)
+    connection.close()
+    const { code, out } = stores.move('gaps')
+    expect([code, out]).toEqual([1, expect.stringContaining(unknown)])
+    expect(out).toContain('the record is damaged')
+    expect(out).not.toContain('in no move')
+  })
+})
+
 describe('interrupted and killed', () => {
   it('a start says how to go on, and what goes on ends with everything there', async () => {
     const stores = filled(20_000, 'orders', 'x'.repeat(300))
@@ -474,6 +502,13 @@ describe('a cutover that is held', () => {
       code: 7,
       err: expect.stringContaining('underpin move rollback'),
     })
+  })
+})
+
+describe('a rollback that is to be held', () => {
+  it('says nothing of a go where there is nothing to hold', () => {
+    const { code, err } = mirrored().move('rollback', '--hold')
+    expect([code, err]).toEqual([0, expect.not.stringContaining('Let it go on')])
   })
 })
 

@@ -52,9 +52,12 @@ async function tellHeld(
   output: Output,
 ): Promise<void> {
   const board = new Board(flags, output)
-  for (const { domain, steps, refusals } of (await pair.statuses()).map(foresee))
-    if (steps.length > 0 && refusals.length === 0)
-      board.tell(`${domain} is held: it copies on, and waits for a go; interrupted, it is given up`)
+  const held = (await pair.statuses())
+    .map(foresee)
+    .filter(({ steps, refusals }) => steps.length > 0 && refusals.length === 0)
+  if (held.length === 0) return
+  for (const { domain } of held)
+    board.tell(`${domain} is held: it copies on, and waits for a go; interrupted, it is given up`)
   board.tell(`Let it go on, from any terminal:\n  ${moveCommand('go', flags)}`)
 }
 

@@ -153,22 +153,35 @@ export async function moveGaps(flags: MoveFlags): Promise<MoveSummary> {
   await using pair = await Pair.open(flags, 'look')
   const statuses = await pair.statuses()
   const domains = statuses.map(({ domain, record }) => ({ domain, gaps: record?.gap ? [record.gap] : [] }))
-  const unbegun = statuses.filter(({ record }) => record === undefined)
+  const unknown = statuses.filter(isUnknown)
+  const unbegun = statuses.filter((status) => status.record === undefined && !isUnknown(status))
   const rows = domains.flatMap(({ domain, gaps }) =>
     gaps.map(({ position, code, message }) => [domain, position, code, message]),
   )
+  const isSilent = unknown.some(({ unreachable }) => unreachable.length > 0)
+  const hasNone = rows.length === 0 && unknown.length === 0 && unbegun.length < statuses.length
   return {
-    isOk: rows.length === 0,
-    exitCode: exit.blocked,
+    isOk: rows.length === 0 && unknown.length === 0,
+    exitCode: rows.length > 0 ? exit.blocked : isSilent ? exit.unreachable : exit.failure,
     data: { domains },
     lines: [
       ...unbegun.map(({ domain }) => `${domain} is in no move`),
+      ...unknown.flatMap(unknownLines),
       ...(rows.length > 0 ? toTable(['domain', 'position', 'code', ''], rows) : []),
-      ...(rows.length === 0 && unbegun.length < statuses.length ? [noGaps] : []),
+      ...(hasNone ? [noGaps] : []),
     ],
     warnings: pair.warnings,
-    nextSteps: nextSteps(unbegun, flags),
+    nextSteps: nextSteps([...unbegun, ...unknown], flags),
   }
+}
+
+/** Gaps are noted at the source alone, in the record: without either, nobody can tell. */
+function isUnknown({ record, unnoted, unreachable }: MoveStatus): boolean {
+  return unreachable.length > 0 || (record === undefined && unnoted !== null)
+}
+
+function unknownLines(status: MoveStatus): string[] {
+  return [`${status.domain}: whether there are gaps cannot be told`, ...briefLines(status).slice(1)]
 }
 
 const noGaps = 'No gaps: the target took everything so far.'
