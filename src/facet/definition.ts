@@ -49,8 +49,9 @@ export interface DomainOptions {
   readonly backend?: string
 }
 
-/** The types of a declared domain, to name it: `Domain<EventsOf<typeof orders>, CollectionsOf<typeof orders>>`. */
+/** The events of a declared domain, to name its type: `Domain<EventsOf<typeof orders>, CollectionsOf<typeof orders>>`. */
 export type EventsOf<D extends DomainOptions> = D['events'] extends EventTypes<infer E> ? E : NewEvent
+/** The collections of a declared domain, each with the type of its documents; see {@link EventsOf}. */
 export type CollectionsOf<D extends DomainOptions> = D['collections'] extends infer C extends Collections
   ? { [K in keyof C]: C[K] extends CollectionOptions<infer T> ? T : never }
   : Collections
