@@ -2,12 +2,11 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Backend } from '../../src/backend/backend.ts'
 import { memory } from '../../src/backend/memory.ts'
-import { systemClock } from '../../src/clock.ts'
 import { UnderpinError } from '../../src/error.ts'
 import type { Write } from '../../src/model/change.ts'
-import { Move } from '../../src/move/move.ts'
+import type { Move } from '../../src/move/move.ts'
 import { Forward } from '../../src/wrapper/forward.ts'
-import { append, createDomain, eventsOf } from './two-sides.ts'
+import { append, createDomain, eventsOf, moveOf, type TwoSides } from './two-sides.ts'
 
 /** What is wrong with the notes on the new side, once it has authority. */
 interface Fault {
@@ -59,17 +58,22 @@ class Noteless extends Forward {
   }
 }
 
+/** A move whose copy holds everything. */
+async function following(sides: TwoSides): Promise<Move> {
+  await createDomain(sides, 'app')
+  const move = moveOf(sides, 'app')
+  await move.start()
+  await move.catchUp()
+  return move
+}
+
 describe.each(faults)('a cutover whose report $name', (fault) => {
   let sides: { a: Backend; b: Noteless }
   let move: Move
 
   beforeEach(async () => {
     sides = { a: memory(), b: new Noteless(fault) }
-    const ends = { from: { name: 'a', backend: sides.a }, to: { name: 'b', backend: sides.b } }
-    await createDomain(sides, 'app')
-    move = new Move('app', ends, systemClock)
-    await move.start()
-    await move.catchUp()
+    move = await following(sides)
   })
   afterEach(() => Promise.all([sides.a.close(), sides.b.close()]))
 
@@ -132,11 +136,7 @@ describe('a cutover', () => {
 
   beforeEach(async () => {
     sides = { a: new Worn(), b: new Worn() }
-    const ends = { from: { name: 'a', backend: sides.a }, to: { name: 'b', backend: sides.b } }
-    await createDomain(sides, 'app')
-    move = new Move('app', ends, systemClock)
-    await move.start()
-    await move.catchUp()
+    move = await following(sides)
   })
   afterEach(() => Promise.all([sides.a.close(), sides.b.close()]))
 
