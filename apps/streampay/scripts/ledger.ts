@@ -12,7 +12,7 @@ export interface Paid {
 
 export interface Facts {
   readonly paid: readonly Paid[]
-  /** Versions that callers of other commands were told, by stream. */
+  /** Versions that callers of every other command were told, its creation among them, by stream. */
   readonly versions: ReadonlyMap<string, readonly number[]>
   readonly streams: readonly {
     readonly record: StreamRecord
@@ -33,6 +33,7 @@ export function judge({ paid, versions, streams }: Facts): string[] {
       activity.filter((one) => one.type === type).reduce((total, { amount }) => total + amount, 0)
     const payments = activity.filter(({ type }) => type === 'stream.withdrawn')
     const told = [...acknowledged.map(({ version }) => version), ...(versions.get(id) ?? [])]
+    const wrong = wrongVersion(told, record.version)
     const total = acknowledged.reduce((before, { amount }) => before + amount, 0)
     return [
       [withdrawn > settled, `${withdrawn} paid out, ${settled} settled`],
@@ -49,8 +50,25 @@ export function judge({ paid, versions, streams }: Facts): string[] {
         payments.length !== acknowledged.length,
         `${payments.length} payments, ${acknowledged.length} asked for`,
       ],
-      [new Set(told).size !== told.length, 'two commands were told the same version'],
-      [Math.max(0, ...told) > record.version, `version ${Math.max(0, ...told)} was told and is lost`],
+      [wrong !== undefined, `version ${wrong} of ${record.version} was lost, or told to nobody, or to two`],
     ].flatMap(([isWrong, what]) => (isWrong ? [`${id}: ${what}`] : []))
   })
+}
+
+/** Each change has one caller who was told of it: the first version of which that is not so. */
+function wrongVersion(told: readonly number[], last: number): number | undefined {
+  const sorted = [...told].sort((a, b) => a - b)
+  const versions = Array.from({ length: Math.max(sorted.length, last) }, (_, n) => n + 1)
+  return versions.find((version) => version > last || sorted[version - 1] !== version)
+}
+
+/** What is wrong with the list of all streams; nothing, if it has each that was acknowledged once, and no other. */
+export function judgeList(acknowledged: readonly string[], listed: readonly string[]): string[] {
+  const found = new Set(listed)
+  const known = new Set(acknowledged)
+  return [
+    ...acknowledged.filter((id) => !found.has(id)).map((id) => `${id}: was acknowledged, and is not listed`),
+    ...listed.filter((id) => !known.has(id)).map((id) => `${id}: is listed, and nobody was told of it`),
+    ...listed.filter((id, n) => listed.indexOf(id) !== n).map((id) => `${id}: is listed twice`),
+  ]
 }

@@ -44,15 +44,15 @@ describe.concurrent.each(kinds)('three servers on %s', (kind) => {
       fleets.push(fleet)
       await fleet.start(3)
       const client = new Client(() => fleet.addresses)
-      const ids: string[] = []
+      const versions = new Map<string, number[]>()
       const since = Date.now()
       for (let n = 0; n < 3; n++) {
         const { body } = await client.post('/streams', { body: terms })
-        await client.post(`/streams/${body.id}/start`)
-        ids.push(body.id)
+        const started = await client.post(`/streams/${body.id}/start`)
+        versions.set(body.id, [body.version, started.body.version])
       }
+      const ids = [...versions.keys()]
       const paid: Paid[] = []
-      const versions = new Map<string, number[]>(ids.map((id) => [id, []]))
       const until = Date.now() + runMs
       const call = async (number: number) => {
         const random = randomBy(seed + number)

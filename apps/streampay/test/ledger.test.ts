@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { created } from '../lib/stream.ts'
-import { type Facts, judge } from '../scripts/ledger.ts'
+import { type Facts, judge, judgeList } from '../scripts/ledger.ts'
 
 const terms = { sender: 'a', recipient: 'b', currency: 'EUR', deposit: 100, ratePerHour: 100 }
 const record = { ...created('s', terms, 0).record, version: 3, settled: 30, withdrawn: 20 }
@@ -11,7 +11,7 @@ const activity = [
 const stream = { record, accrued: 40, accruedAtMost: 50, activity }
 const sound: Facts = {
   paid: [{ stream: 's', key: 'k', amount: 20, version: 3 }],
-  versions: new Map([['s', [2]]]),
+  versions: new Map([['s', [1, 2]]]),
   streams: [stream],
 }
 const withStream = (change: Partial<typeof stream>): Facts => ({
@@ -30,6 +30,19 @@ it.each<[string, Facts]>([
   ['a payment made twice', withStream({ record: { ...record, withdrawn: 30 } })],
   ['a payment twice in the activity', withStream({ activity: [...activity, ...activity.slice(1)] })],
   ['an acknowledgement without a payment', { ...sound, paid: [...sound.paid, ...sound.paid] }],
-  ['two writers at once', { ...sound, versions: new Map([['s', [3]]]) }],
-  ['an acknowledged change lost', { ...sound, versions: new Map([['s', [4]]]) }],
+  ['two writers at once', { ...sound, versions: new Map([['s', [1, 2, 3]]]) }],
+  ['an acknowledged change lost', { ...sound, versions: new Map([['s', [1, 2, 4]]]) }],
+  ['a change made twice, the first time for nobody', { ...sound, versions: new Map([['s', [1]]]) }],
+  ['a change made again behind its answer', withStream({ record: { ...record, version: 4 } })],
 ])('the judge finds %s', (_what, facts) => expect(judge(facts)).not.toEqual([]))
+
+it('the judge of the list finds nothing in a list that is right', () =>
+  expect(judgeList(['a', 'b'], ['b', 'a'])).toEqual([]))
+
+it.each([
+  ['a stream lost', ['a'], ['b: was acknowledged, and is not listed']],
+  ['a stream created twice', ['a', 'b', 'c'], ['c: is listed, and nobody was told of it']],
+  ['a stream listed twice', ['a', 'b', 'a'], ['a: is listed twice']],
+])('the judge of the list finds %s', (_what, listed, wrong) =>
+  expect(judgeList(['a', 'b'], listed)).toEqual(wrong),
+)

@@ -3,7 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { accrue } from '../../lib/money.ts'
 import type { StreamRecord } from '../../lib/stream.ts'
 import { type Answer, Client } from '../client.ts'
-import { type Facts, judge, type Paid } from '../ledger.ts'
+import { type Facts, judge, judgeList, type Paid } from '../ledger.ts'
 
 export const terms = {
   ...{ sender: 'wallet-ada', recipient: 'wallet-bob', currency: 'EUR' },
@@ -32,6 +32,8 @@ export class Load {
   readonly #paid: Paid[] = []
   readonly #versions = new Map<string, number[]>()
   readonly #stop = new AbortController()
+  /** Answers to users that were not what they had to be. */
+  readonly #wrong: string[] = []
   #answers = 0
   #running: Promise<unknown> | undefined
 
@@ -87,19 +89,40 @@ export class Load {
     return answer
   }
 
+  /** A user with streams that nobody else changes. */
   async #call(number: number): Promise<void> {
-    let id = await this.create()
-    await this.command(id, 'start')
+    let id = await this.#begin()
     for (let n = number; !this.#stop.signal.aborted; n++) {
-      if (n % 12 === 0) {
-        id = await this.create()
-        await this.command(id, 'start')
-      } else if (n % 5 === 0) await this.client.get('/streams?status=active&limit=20')
-      else if (n % 3 === 0) await this.client.get(`/streams/${id}`)
-      else if (n % 2 === 0) await this.command(id, 'settle')
-      else await this.withdraw(id, 1 + (n % 7))
+      if (n % 12 === 0) id = await this.#begin()
+      else if (n % 5 === 0) this.#expect(await this.client.get('/streams?status=active&limit=20'), 'the list')
+      else if (n % 3 === 0) await this.#read(id)
+      else if (n % 2 === 0) this.#expect(await this.command(id, 'settle'), `${id}: settle`)
+      else this.#expect(await this.withdraw(id, 1 + (n % 7)), `${id}: withdraw`, 200, 422)
       await pause(thinkMs)
     }
+  }
+
+  async #begin(): Promise<string> {
+    const id = await this.create()
+    this.#expect(await this.command(id, 'start'), `${id}: start`)
+    return id
+  }
+
+  /** The stream as it is read has the last change that its user was told of. */
+  async #read(id: string): Promise<void> {
+    const answer = await this.client.get(`/streams/${id}`)
+    this.#expect(answer, `${id}: read`)
+    const last = Math.max(
+      ...(this.#versions.get(id) ?? []),
+      ...this.#paid.filter(({ stream }) => stream === id).map(({ version }) => version),
+    )
+    if (answer.status === 200 && answer.body.version < last)
+      this.#wrong.push(`${id}: version ${last} was told, and ${answer.body.version} read behind it`)
+  }
+
+  #expect({ status, text }: Answer, what: string, ...expected: readonly number[]): void {
+    if (!(expected.length === 0 ? [200] : expected).includes(status))
+      this.#wrong.push(`${what} was answered ${status} ${text}`)
   }
 
   /** What callers were told and is not so: nothing, if nothing was lost or done twice. */
@@ -115,7 +138,17 @@ export class Load {
       const { accrued } = (await this.prober.get(`/streams/${id}/balance`)).body
       streams.push({ record, accrued, ...this.#most(record, since), activity: await this.#activity(id) })
     }
-    return [...lost, ...judge({ paid: this.#paid, versions: this.#versions, streams })]
+    const listed: StreamRecord[] = await allPages(this.prober, '/streams?limit=200')
+    const lists = judgeList(
+      [...this.#versions.keys()],
+      listed.map(({ id }) => id),
+    )
+    return [
+      ...this.#wrong,
+      ...lost,
+      ...lists,
+      ...judge({ paid: this.#paid, versions: this.#versions, streams }),
+    ]
   }
 
   #most({ ratePerHour, deposit }: StreamRecord, since: number) {
