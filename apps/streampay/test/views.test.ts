@@ -7,7 +7,7 @@ import { idempotencyToken, openRepositories, type Repositories } from '../lib/db
 import { domainName, domains } from '../lib/domain.ts'
 import { schemaOf } from '../lib/repositories/open.ts'
 import { postgresSchema, runAll } from '../lib/repositories/schema.ts'
-import { missing, newFolder, newUrl } from './places.ts'
+import { kinds, missing, newFolder, newUrl } from './places.ts'
 
 const terms = { sender: 'ada', recipient: 'bob', currency: 'EUR', deposit: 1_000, ratePerHour: 100 }
 const views = [
@@ -28,8 +28,9 @@ afterEach(async () => {
   for (const client of clients.splice(0)) await client.end()
 })
 
-async function open(url: string): Promise<Repositories> {
+async function open(url: string, nextUrl?: string): Promise<Repositories> {
   repositories = await openRepositories(url, {
+    nextUrl,
     exports: { folder: newFolder(), keys: [{ id: '1', secret }] },
   })
   return repositories
@@ -134,6 +135,14 @@ describe('on PostgreSQL', () => {
       for (const write of [`DELETE FROM ${view}`, `INSERT INTO ${view} DEFAULT VALUES`])
         await expect(client.query(write)).rejects.toThrow(`${view} is read only`)
     await expect(client.query("UPDATE streams SET status = 'draft'")).rejects.toThrow('streams is read only')
+  })
+
+  it.each(kinds)('are made where the data is, when a server is told of a move to %s', async (kind) => {
+    const url = newUrl('postgres')
+    const opened = await open(url, newUrl(kind))
+    const filled = await fill(opened)
+    const { select } = await selecting(url, 'zero')
+    await expectAll(opened, filled, select)
   })
 
   it('find streams by status and creation, activity by stream and by type, with an index', async () => {

@@ -33,13 +33,14 @@ export interface Repositories {
 
 export async function openRepositories(url: string, options: RepositoryOptions): Promise<Repositories> {
   const { nextUrl, clock = systemClock, name, env = {} } = options
-  const target = nextUrl === undefined ? { current: url } : { current: url, next: nextUrl }
+  const target: Readonly<Record<string, string>> =
+    nextUrl === undefined ? { current: url } : { current: url, next: nextUrl }
   const presence = name === undefined ? {} : { presence: { name } }
   const store = await openStore(target, { domains, clock, env, attendEveryMs: 500, ...presence })
   try {
     const domain = store.domain(domainName)
     await domain.prepare()
-    await installViews(store, schemaOf(nextUrl ?? url))
+    await installViews(store, (side) => schemaOf(target[side] ?? url))
     return {
       streams: new DomainStreams(domain, clock),
       idempotency: new DomainIdempotency(domain),

@@ -90,13 +90,17 @@ export interface PostgresClient {
 
 /**
  * Makes the views where the domain is now, in one commit with the note of what they were made from; processes that start
- * at once do so one after the other. Does nothing where they are as wanted, or where there are no tables (memory).
+ * at once do so one after the other. `schemaAt` is the PostgreSQL schema of each side. Does nothing where they are as wanted, or where there are no tables (memory).
  */
-export async function installViews(store: Store<typeof domains>, schema?: string): Promise<void> {
+export async function installViews(
+  store: Store<typeof domains>,
+  schemaAt: (side: string) => string | undefined,
+): Promise<void> {
   const [health] = (await store.health()).domains
   const authority = health?.authority
   if (health === undefined || authority === null || authority === undefined) return
   if (store.backends.get(authority)?.supports.tables !== true) return
+  const schema = schemaAt(authority)
   const held = health.backends[authority]
   // A copy that was thrown away took its views with it: the next one is another incarnation.
   const note = {
