@@ -171,13 +171,14 @@ async function move(store: Operator): Promise<void> {
 
 /** The tables of the copy, for queries only; undefined where the target is no PostgreSQL. */
 async function tablesOf(url: string): Promise<pg.Client | undefined> {
-  const schema = schemaOf(url)
+  const schema = schemaOf(url) ?? 'underpin'
   if (!url.startsWith('postgres')) return undefined
   const plain = new URL(url)
   plain.searchParams.delete('schema')
   const client = new pg.Client({ connectionString: plain.href })
   await client.connect()
   await runAll(client, postgresSchema(schema))
+  await client.query(`SET search_path = ${client.escapeIdentifier(schema)}`)
   return client
 }
 

@@ -116,11 +116,9 @@ it('on SQLite say what the application says, and take no writes', async () => {
 describe('on PostgreSQL', () => {
   beforeEach(({ skip }) => skip(missing('postgres') !== '', missing('postgres')))
 
-  /** Tests share the server, and the views' schema: each has its own for the time it lasts. */
-  async function selecting(url: string, schema: string) {
+  async function selecting(url: string) {
     const client = await connected(url)
-    await runAll(client, postgresSchema(schemaOf(url), schema))
-    await client.query(`SET search_path = ${schema}`)
+    await client.query(`SET search_path = ${schemaOf(url)}`)
     pg.types.setTypeParser(pg.types.builtins.INT8, Number)
     return { client, select: async (sql: string) => (await client.query(sql)).rows }
   }
@@ -129,7 +127,7 @@ describe('on PostgreSQL', () => {
     const url = newUrl('postgres')
     const opened = await open(url)
     const filled = await fill(opened)
-    const { client, select } = await selecting(url, 'one')
+    const { client, select } = await selecting(url)
     await expectAll(opened, filled, select)
     for (const view of views)
       for (const write of [`DELETE FROM ${view}`, `INSERT INTO ${view} DEFAULT VALUES`])
@@ -141,14 +139,23 @@ describe('on PostgreSQL', () => {
     const url = newUrl('postgres')
     const opened = await open(url, newUrl(kind))
     const filled = await fill(opened)
-    const { select } = await selecting(url, 'zero')
+    const { select } = await selecting(url)
     await expectAll(opened, filled, select)
+  })
+
+  it('of one store are not those of another in the same database', async () => {
+    const [url, other] = [newUrl('postgres'), newUrl('postgres')]
+    const filled = await fill(await open(url))
+    await repositories?.close()
+    const { select } = await selecting(url)
+    await fill(await open(other))
+    expect(await select('SELECT id FROM streams')).toEqual([{ id: filled.id }])
   })
 
   it('find streams by status and creation, activity by stream and by type, with an index', async () => {
     const url = newUrl('postgres')
     await fill(await open(url))
-    const { client } = await selecting(url, 'two')
+    const { client } = await selecting(url)
     await client.query('SET enable_seqscan = off')
     for (const [query, index] of [
       ["streams WHERE status = 'active' ORDER BY created_at NULLS FIRST, id LIMIT 9", 'by_status'],
@@ -168,7 +175,8 @@ describe('on PostgreSQL', () => {
       const move = await store.move(domainName, { to: 'next' })
       await move.start()
       await move.catchUp()
-      const { select } = await selecting(nextUrl, 'three')
+      const { client, select } = await selecting(nextUrl)
+      await runAll(client, postgresSchema(schemaOf(nextUrl)))
       expect(await select('SELECT count(*) AS n FROM streams')).toEqual([{ n: 1 }])
       await fill(repositories as Repositories, 'another')
       await move.catchUp()
@@ -176,8 +184,8 @@ describe('on PostgreSQL', () => {
       await move.cancel()
       await move.start()
       await move.catchUp()
-      const again = await selecting(nextUrl, 'three')
-      expect(await again.select('SELECT count(*) AS n FROM streams')).toEqual([{ n: 2 }])
+      await runAll(client, postgresSchema(schemaOf(nextUrl)))
+      expect(await select('SELECT count(*) AS n FROM streams')).toEqual([{ n: 2 }])
     } finally {
       await store.close()
     }

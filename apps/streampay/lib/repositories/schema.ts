@@ -51,19 +51,18 @@ function selects({ table, text, integer }: Dialect): Readonly<Record<string, str
   }
 }
 
-/** The statements that make the views in PostgreSQL, in a schema of their own, over a store in the schema `store`. */
-export function postgresSchema(store = 'underpin', schema = domainName): readonly string[] {
+/** The statements that make the views in PostgreSQL, in the schema of the store: each store in a database has its own. */
+export function postgresSchema(schema = 'underpin'): readonly string[] {
   const quote = (name: string) => `"${name.replaceAll('"', '""')}"`
   const at = (name: string) => `${quote(schema)}.${name}`
   const views = selects({
-    table: (name) => `${quote(store)}.${quote(`${domainName}__${name}`)}`,
+    table: (name) => at(quote(`${domainName}__${name}`)),
     text: (path) => `(data::json ->> '${path}')`,
     integer: (path) => `(data::json ->> '${path}')::bigint`,
   })
   const refuse = `CREATE OR REPLACE FUNCTION ${at('refuse_write')}() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN RAISE EXCEPTION '% is read only: streampay writes it, and what is in it is never changed by hand', TG_TABLE_NAME; END $$`
   return [
-    `CREATE SCHEMA IF NOT EXISTS ${quote(schema)}`,
     refuse,
     ...Object.entries(views).flatMap(([name, select]) => [
       `CREATE OR REPLACE VIEW ${at(name)} AS SELECT ${select}`,

@@ -26,7 +26,7 @@ export function compareOrder(what: string, before: readonly string[], after: rea
 /** The order of the same streams in the tables of the other side. */
 export async function sqlOrder(client: pg.Client, until: number): Promise<readonly string[]> {
   const { rows } = await client.query<{ id: string }>(
-    'SELECT id FROM streampay.streams WHERE created_at <= $1 ORDER BY created_at NULLS FIRST, id',
+    'SELECT id FROM streams WHERE created_at <= $1 ORDER BY created_at NULLS FIRST, id',
     [until],
   )
   return rows.map(({ id }) => id)
@@ -53,7 +53,7 @@ export async function sqlReplay(client: pg.Client, kept: readonly Kept[]): Promi
   for (const { path, answer } of kept) {
     const { id } = idempotencyToken(['http', 'POST', path], answer.key)
     const { rows } = await client.query<{ response: string }>(
-      'SELECT response FROM streampay.idempotency_keys WHERE token = $1',
+      'SELECT response FROM idempotency_keys WHERE token = $1',
       [id],
     )
     const stored = rows[0] === undefined ? undefined : JSON.parse(rows[0].response)
