@@ -9,7 +9,9 @@ import { schemaOf } from '../lib/repositories/open.ts'
 import { postgresSchema, runAll } from '../lib/repositories/schema.ts'
 import { kinds, missing, newFolder, newUrl } from './places.ts'
 
-const terms = { sender: 'ada', recipient: 'bob', currency: 'EUR', deposit: 1_000, ratePerHour: 100 }
+/** A wallet by CAIP-10: such names are encoded in those of event streams. */
+const ada = 'eip155:1:0xabc'
+const terms = { sender: ada, recipient: 'bob', currency: 'EUR', deposit: 1_000, ratePerHour: 100 }
 const views = [
   'streams',
   'users',
@@ -51,7 +53,7 @@ async function fill({ streams, idempotency, exports }: Repositories, key = 'k') 
   const { value } = await idempotency.once(token, terms, (tx) => streams.create(tx, terms))
   await streams.withLock(value.id, (tx) => streams.change(tx, value.id, { kind: 'start' }))
   await streams.withLock(value.id, (tx) => streams.change(tx, value.id, { kind: 'stop' }))
-  const asked = await exports.request('ada', { kind: 'streams', format: 'csv' })
+  const asked = await exports.request(ada, { kind: 'streams', format: 'csv' })
   return { id: value.id, token, kept: await idempotency.get(token), asked }
 }
 
@@ -65,13 +67,13 @@ async function expectAll(
     await select('SELECT id, status, created_at, sender, recipient, deposit, refunded, version FROM streams'),
   ).toEqual([
     {
-      ...{ id: filled.id, status: 'stopped', created_at: stream?.createdAt, sender: 'ada', recipient: 'bob' },
+      ...{ id: filled.id, status: 'stopped', created_at: stream?.createdAt, sender: ada, recipient: 'bob' },
       ...{ deposit: 1_000, refunded: 1_000, version: 3 },
     },
   ])
   expect(await select('SELECT wallet FROM users ORDER BY wallet')).toEqual([
-    { wallet: 'ada' },
     { wallet: 'bob' },
+    { wallet: ada },
   ])
   const { items } = await streams.activity({ stream: filled.id })
   expect(await select('SELECT id, type, amount FROM activity_events ORDER BY id')).toEqual(
@@ -81,11 +83,11 @@ async function expectAll(
   expect([kept?.token, kept?.expires_at]).toEqual([filled.token.id, filled.kept?.expiresAt])
   expect(JSON.parse(String(kept?.response))).toEqual(filled.kept?.value)
   expect(await select('SELECT tenant, id, state FROM export_jobs')).toEqual([
-    { tenant: 'ada', id: filled.asked.id, state: 'requested' },
+    { tenant: ada, id: filled.asked.id, state: 'requested' },
   ])
   expect(await select('SELECT tenant, seq, type, export_id FROM export_audit_records')).toEqual(
-    (await exports.audit('ada')).map(({ seq, type, export: id }) => ({
-      tenant: 'ada',
+    (await exports.audit(ada)).map(({ seq, type, export: id }) => ({
+      tenant: ada,
       seq,
       type,
       export_id: id,

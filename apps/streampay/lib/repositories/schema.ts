@@ -41,13 +41,15 @@ function selects({ table, text, integer }: Dialect): Readonly<Record<string, str
     ...integers(['finishedAt', 'finished_at'], ['expiresAt', 'expires_at'], ['rows', 'row_count']),
     ...integers(['bytes', 'byte_count'], ['downloads', 'downloads']),
   )
+  // A stream's name has its tenant encoded; the export, whose id is made of the same, has it as it is.
+  const exportKeys = `(SELECT id AS export_key, f_tenant AS tenant FROM ${table('s_exports')}) AS export_keys`
   return {
     streams: `${streamColumns} FROM ${table('d_streams')} WHERE data IS NOT NULL`,
     users: `${all('id AS wallet', ...integers(['createdAt', 'created_at']))} FROM ${table('d_users')} WHERE data IS NOT NULL`,
     activity_events: `${all('id', 'f_stream AS stream_id', 'f_type AS type', 'f_at AS at', ...integers(['amount', 'amount'], ['version', 'version']))} FROM ${table('d_activity')} WHERE data IS NOT NULL`,
     idempotency_keys: `${all('id AS token', `${text('value')} AS response`, 'at AS created_at', 'expires_at')} FROM ${table('s_once')} WHERE data IS NOT NULL`,
     export_jobs: `${jobColumns} FROM ${table('s_exports')} WHERE data IS NOT NULL`,
-    export_audit_records: `${all('substr(stream, 10) AS tenant', 'seq', 'type', 'at', ...texts(['export', 'export_id']))} FROM ${table('events')} WHERE stream >= '$exports/' AND stream < '$exports0'`,
+    export_audit_records: `${all('tenant', 'seq', 'type', 'at', ...texts(['export', 'export_id']))} FROM ${table('events')} LEFT JOIN ${exportKeys} ON export_key = substr(stream, 10) || '/' || ${text('export')} WHERE stream >= '$exports/' AND stream < '$exports0'`,
   }
 }
 
