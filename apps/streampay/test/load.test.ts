@@ -1,48 +1,8 @@
-/** The checkers of the rollout are given servers that are wrong in each way they look for. */
-import { once } from 'node:events'
-import type { Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { createAdaptorServer } from '@hono/node-server'
-import { systemClock } from 'underpin'
-import { afterEach, describe, expect, it } from 'vitest'
-import { openRepositories } from '../lib/db.ts'
+/** The judge of the rollout's users is given servers that are wrong in each way they look for. */
+import { describe, expect, it } from 'vitest'
 import type { StreamRecord } from '../lib/stream.ts'
 import { Load } from '../scripts/rollout/load.ts'
-import { createApp } from '../src/app.ts'
-import { newFolder } from './places.ts'
-
-type Handler = (request: Request) => Promise<Response>
-/** What a server does instead with a request; undefined if it answers this one as it should. */
-type Fault = (request: Request, sound: Handler) => Promise<Response> | undefined
-
-const ends: (() => Promise<unknown>)[] = []
-afterEach(async () => {
-  for (const end of ends.splice(0).reverse()) await end()
-})
-
-/** The address of a server in memory with a fault. */
-async function serve(fault: Fault): Promise<string> {
-  const exports = { folder: newFolder(), keys: [{ id: '1', secret: 'x'.repeat(32) }] }
-  const repositories = await openRepositories('memory:', { exports })
-  ends.push(() => repositories.close())
-  const app = createApp({
-    repositories,
-    clock: systemClock,
-    onDefect: (error) => expect.fail(String(error)),
-  })
-  const sound = async (request: Request) => app.fetch(request)
-  const server = createAdaptorServer({
-    fetch: (request) => fault(request, sound) ?? sound(request),
-  }) as Server
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  ends.push(async () => {
-    server.closeAllConnections()
-    server.close()
-    await once(server, 'close')
-  })
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-}
+import { type Fault, type Handler, serve } from './faults.ts'
 
 /** The fault, once, in the first request of that method and path; `done` resolves when it was answered. */
 function first(
