@@ -38,6 +38,8 @@ const { values } = parseArgs({
 })
 /** Milliseconds of traffic in each step. */
 const stepMs = Number(values.seconds) * 1_000
+/** Milliseconds after which every stream of an earlier time can be seen. */
+const settleMs = 1_000
 
 const folder = mkdtempSync(join(tmpdir(), 'streampay-rollout-'))
 const started = values.to === undefined ? await startPostgres() : undefined
@@ -115,7 +117,8 @@ async function move(store: Operator): Promise<void> {
   await pause(stepMs)
   say('5 mirror    every commit follows')
 
-  const until = Date.now()
+  // A stream has its time before it is committed: those of the last moment can appear between two pages.
+  const until = Date.now() - settleMs
   const kept = load.kept.slice(0, 60)
   const order = await orderOf(load, until)
   await moving.catchUp()

@@ -83,3 +83,12 @@ describe('the judge of the load', () => {
     return load.judge()
   }
 })
+
+it('a user who fails is told of at the end, and not before', async () => {
+  const { fault, done } = first('POST', /^\/streams$/, without)
+  const address = await serve(fault)
+  const load = new Load(() => [address])
+  load.begin(2)
+  await done
+  await expect(load.end()).rejects.toThrow('A stream was not created: 404')
+})

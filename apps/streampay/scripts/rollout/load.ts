@@ -35,7 +35,7 @@ export class Load {
   /** Answers to users that were not what they had to be. */
   readonly #wrong: string[] = []
   #answers = 0
-  #running: Promise<unknown> | undefined
+  #running: Promise<readonly PromiseSettledResult<void>[]> = Promise.resolve([])
 
   constructor(servers: () => readonly string[]) {
     this.client = new Client(servers)
@@ -51,13 +51,14 @@ export class Load {
   }
 
   begin(callers: number): void {
-    this.#running = Promise.all(Array.from({ length: callers }, (_, n) => this.#call(n)))
+    this.#running = Promise.allSettled(Array.from({ length: callers }, (_, n) => this.#call(n)))
   }
 
-  /** Callers finish the request that they are at. */
+  /** Callers finish the request that they are at. Fails as the first of them that failed. */
   async end(): Promise<void> {
     this.#stop.abort()
-    await this.#running
+    const failed = (await this.#running).find(({ status }) => status === 'rejected')
+    if (failed?.status === 'rejected') throw failed.reason
   }
 
   /** A POST whose answer belongs to the record. */
