@@ -32,13 +32,15 @@ export interface AppOptions {
 const maxRequestBytes = 65_536
 /** Milliseconds after which others go on with what a process that died was at. */
 const ttlMs = 2_000
+/** Milliseconds for which a key gets the same answer: a week, so that who was away for days can still ask again. */
+const keysLiveMs = 7 * 24 * 3_600_000
 /** Milliseconds that a request waits for the same one under way, before it is told 409. */
 const waitMs = 5_000
 
 export function createApp({ repositories, clock, publicUrl, onDefect }: AppOptions): Hono {
   const { streams, exports, domain, store } = repositories
   const app = new Hono()
-  const common = { tenant: tenantOf, maxRequestBytes, waitMs, ttlMs }
+  const common = { tenant: tenantOf, maxRequestBytes, expiresInMs: keysLiveMs, waitMs, ttlMs }
   const post = honoIdempotent(domain, common)
   /** Changes of one stream: one at a time in all processes. */
   const postToStream = honoIdempotent(domain, {

@@ -1,8 +1,10 @@
 import { once } from 'node:events'
 import { type IncomingMessage, request } from 'node:http'
 import { connect } from 'node:net'
+import { FakeClock } from 'underpin/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { encodeCursor, openRepositories } from '../lib/db.ts'
+import type { StreamRecord } from '../lib/stream.ts'
 import { Client } from '../scripts/client.ts'
 import { allPages } from '../scripts/rollout/load.ts'
 import { createApp } from '../src/app.ts'
@@ -99,6 +101,10 @@ describe.each(['memory', ...kinds] as const)('a server on %s', (kind) => {
     const answers = []
     for (const tag of ['"1"', 'W/"2"', 'x', '"1", "2"', '*', '"3"']) answers.push((await match(tag)).status)
     expect(answers).toEqual([412, 412, 412, 200, 200, 412])
+    const again = { key: 'corrected', headers: { 'if-match': '"1"' } }
+    expect((await client.post(`/streams/${id}/settle`, again)).status).toBe(412)
+    again.headers['if-match'] = '"4"'
+    expect((await client.post(`/streams/${id}/settle`, again)).status).toBe(412)
     const known = await client.get(`/streams/${id}`, { 'if-none-match': '"4"' })
     expect([known.status, known.text, known.headers.get('etag')]).toEqual([304, '', '"4"'])
     expect((await client.get(`/streams/${id}`, { 'if-none-match': '"3"' })).status).toBe(200)
@@ -219,6 +225,28 @@ async function untilRefused(address: string): Promise<void> {
     socket.destroy()
   }
 }
+
+it('a key gets the same answer for a week, and is a new request behind it', async () => {
+  const week = 7 * 24 * 3_600_000
+  const clock = new FakeClock()
+  const exports = { folder: newFolder(), keys: [{ id: '1', secret: 'x'.repeat(32) }] }
+  const repositories = await openRepositories('memory:', { exports, clock })
+  try {
+    const app = createApp({ repositories, clock, onDefect: (error) => expect.fail(String(error)) })
+    const create = async () => {
+      const headers = { 'idempotency-key': 'k', 'content-type': 'application/json' }
+      const answer = await app.request('/streams', { method: 'POST', headers, body: JSON.stringify(terms) })
+      return ((await answer.json()) as StreamRecord).id
+    }
+    const first = await create()
+    await clock.advance(week - 1)
+    expect(await create()).toBe(first)
+    await clock.advance(1)
+    expect(await create()).not.toBe(first)
+  } finally {
+    await repositories.close()
+  }
+})
 
 it('the OpenAPI document has every route and no other, and the page shows it', async () => {
   const exports = { folder: newFolder(), keys: [{ id: '1', secret: 'x'.repeat(32) }] }
