@@ -58,18 +58,22 @@ async function takeLock() {
       return
     } catch (error) {
       if (error.code !== 'EEXIST') throw error
-      if (!isAlive(readFileSync(lock, 'utf8'))) rmSync(lock, { force: true })
+      if (isLeftBehind()) rmSync(lock, { force: true })
       await pause(100)
     }
   }
 }
 
-/** Whether the process that took the lock is still there; text that is not written yet counts as somebody's. */
-function isAlive(pid) {
+/** Whether the process that took the lock is gone; text that is not written yet counts as somebody's. */
+function isLeftBehind() {
   try {
-    return pid === '' || process.kill(Number(pid), 0)
-  } catch (error) {
-    if (error.code !== 'ESRCH') throw error
+    const pid = readFileSync(lock, 'utf8')
+    if (pid !== '') process.kill(Number(pid), 0)
     return false
+  } catch (error) {
+    // Removed by its owner since we met it: whoever has it by now must keep it.
+    if (error.code === 'ENOENT') return false
+    if (error.code !== 'ESRCH') throw error
+    return true
   }
 }
