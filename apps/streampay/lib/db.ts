@@ -10,6 +10,8 @@ import type { ActivityType, Command, Status, StreamRecord, StreamTerms } from '.
 /** The canonical replay token: no key of one scope is ever the key of another. */
 export { idempotencyToken } from 'underpin'
 export { openRepositories, type Repositories } from './repositories/open.ts'
+/** The SQL views in PostgreSQL, as one script. */
+export { POSTGRES_SCHEMA } from './repositories/schema.ts'
 export { createSyncStore, getStore, type SyncStore, setStore } from './sync-store.ts'
 
 /** A cursor: the id of the last record of a page, in base64, so that it can stand in a URL. */

@@ -3,7 +3,7 @@ import pg from 'pg'
 import { openStore } from 'underpin'
 import type { SqliteHandle } from 'underpin/sqlite'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { idempotencyToken, openRepositories, type Repositories } from '../lib/db.ts'
+import { idempotencyToken, openRepositories, POSTGRES_SCHEMA, type Repositories } from '../lib/db.ts'
 import { domainName, domains } from '../lib/domain.ts'
 import { schemaOf } from '../lib/repositories/open.ts'
 import { postgresSchema, runAll } from '../lib/repositories/schema.ts'
@@ -152,6 +152,17 @@ describe('on PostgreSQL', () => {
     const { select } = await selecting(url)
     await fill(await open(other))
     expect(await select('SELECT id FROM streams')).toEqual([{ id: filled.id }])
+  })
+
+  it('are made by the script over a store in the default schema', async () => {
+    const url = new URL(newUrl('postgres'))
+    url.searchParams.delete('schema')
+    const filled = await fill(await open(url.href))
+    const client = await connected(url.href)
+    await client.query('DROP VIEW underpin.streams')
+    await client.query(POSTGRES_SCHEMA)
+    const { rows } = await client.query('SELECT id FROM underpin.streams')
+    expect(rows).toEqual([{ id: filled.id }])
   })
 
   it('find streams by status and creation, activity by stream and by type, with an index', async () => {
