@@ -124,11 +124,11 @@ export class Desk {
 
   async #decide(command: Command): Promise<readonly StoredDeskEvent[]> {
     for (let attempt = 1; attempt <= attempts; attempt++) {
-      const { events, reads = [] } = decide(this.#state, command)
+      const { events, reads = [], idleProject } = decide(this.#state, command)
       const depends = new Set([...events.map(streamOf), ...reads])
       const expect = new Map([...depends].map((stream) => [stream, this.#state.seqOf(stream)]))
       try {
-        const stored = await this.events.appendAll(events, { expect })
+        const stored = await this.events.appendAll(events, { expect, idleProject })
         this.#take(stored)
         return stored
       } catch (error) {

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { type SimulatedAgent, textOf } from '../src/agent.ts'
 import { Desk } from '../src/desk.ts'
 import { ifDead } from '../src/lease.ts'
@@ -113,6 +113,37 @@ it('decides again what another process made different meanwhile', async () => {
   expect(other.state.toText()).toBe(desk.state.toText())
   await other.close()
 })
+
+it('deletes no project in which another process begins a turn meanwhile, be its thread old or new', async () => {
+  await prepare(desk)
+  const other = await Desk.open(dataDir)
+  const remove = { type: 'project.delete', projectId: 'p' }
+  for (const threadId of ['t', 'new']) {
+    meanwhile(async () => {
+      if (threadId === 'new')
+        await other.dispatch({ type: 'thread.create', projectId: 'p', threadId, title: 'New' })
+      await other.dispatch({ ...start(`in-${threadId}`), threadId })
+    })
+    await expect(desk.dispatch(remove)).rejects.toMatchObject({
+      code: 'wrong-state',
+      message: expect.stringContaining(`in-${threadId}`),
+    })
+    await desk.dispatch({ type: 'turn.abandon', turnId: `in-${threadId}` })
+  }
+  meanwhile(() => other.dispatch({ type: 'thread.create', projectId: 'p', threadId: 'idle', title: 'Idle' }))
+  expect((await desk.dispatch(remove)).events).toHaveLength(1)
+  await expect(other.dispatch(start('late'))).rejects.toMatchObject({ code: 'not-found' })
+  await other.close()
+})
+
+/** Lets something happen once, between the next decision and its commit. */
+function meanwhile(happens: () => Promise<unknown>): void {
+  const appendAll = desk.events.appendAll.bind(desk.events)
+  vi.spyOn(desk.events, 'appendAll').mockImplementationOnce(async (...args) => {
+    await happens()
+    return appendAll(...args)
+  })
+}
 
 it('streams a turn to its end, with its checkpoint', async () => {
   await prepare(desk)
