@@ -73,12 +73,14 @@ export function deskApp({ desk, runner, broadcast, signal, onError }: HttpOption
   app.get('/events/stream', (context) => streamEvents(context, { desk, broadcast, signal, heartbeatMs }))
   app.get('/health', (context) => {
     desk.catchUp()
-    return context.json({
-      isHealthy: true,
-      sequence: desk.state.sequence,
-      runner: runner.id,
-      start: desk.start,
-    })
+    const { isTelling } = broadcast
+    const { isTaking, id } = runner
+    const isHealthy = isTelling && isTaking
+    const { sequence } = desk.state
+    return context.json(
+      { isHealthy, isTelling, isTaking, sequence, runner: id, start: desk.start },
+      isHealthy ? 200 : 503,
+    )
   })
   return app
 }
