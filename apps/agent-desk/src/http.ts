@@ -2,7 +2,7 @@
 import { type Context, Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
-import { isUnderpinError } from 'underpin'
+import { type ErrorCode, isUnderpinError } from 'underpin'
 import type { Broadcast } from './broadcast.ts'
 import type { Desk } from './desk.ts'
 import type { StoredDeskEvent } from './event.ts'
@@ -21,6 +21,9 @@ const statuses: Readonly<Record<RefusalCode, ContentfulStatusCode>> = {
   mismatch: 500,
   unavailable: 503,
 }
+
+/** What the store refuses because of what was sent: half of an emoji, a value above a limit. */
+const storeStatuses: Partial<Record<ErrorCode, ContentfulStatusCode>> = { invalid: 400, 'too-large': 413 }
 
 const bodyBytes = 4_194_304
 const heartbeatMs = 15_000
@@ -109,10 +112,11 @@ function answer(context: Context, error: unknown, onError: (error: unknown) => v
     const { code, message, hint } = error
     return context.json({ error: { code, message, ...(hint === undefined ? {} : { hint }) } }, statuses[code])
   }
-  onError(error)
+  const status = isUnderpinError(error) ? storeStatuses[error.code] : undefined
+  if (status === undefined) onError(error)
   if (isUnderpinError(error)) {
     const { code, message, hint } = error
-    return context.json({ error: { code, message, hint } }, code === 'unavailable' ? 503 : 500)
+    return context.json({ error: { code, message, hint } }, status ?? (code === 'unavailable' ? 503 : 500))
   }
   return context.json({ error: { code: 'internal', message: 'The desk failed; its log says how' } }, 500)
 }

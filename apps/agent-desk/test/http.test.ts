@@ -70,6 +70,18 @@ describe('commands', () => {
     expect(await post(command)).toMatchObject({ status, body: { error: { code } } })
   })
 
+  it.each([
+    ['half of an emoji', '\ud83d', 400, 'invalid'],
+    ['more than a mebibyte', 'x'.repeat(1_100_000), 413, 'too-large'],
+  ])('that the store refuses are no failure of the desk: %s', async (_, value, status, code) => {
+    expect(await post({ type: 'setting.set', key: 'refused', value })).toMatchObject({
+      status,
+      body: { error: { code } },
+    })
+    expect((await get('/settings')).body).not.toHaveProperty('settings.refused')
+    expect(failures).toEqual([])
+  })
+
   it('of an agent outside stream a turn, and a lost answer is asked for again without harm', async () => {
     await post({ type: 'thread.create', projectId: 'p', threadId: 'out', title: 'Outside' })
     await post({ ...turn('out', 'out'), agent: { kind: 'external' } })
