@@ -7,12 +7,14 @@ import type { Broadcast } from './broadcast.ts'
 import type { Desk } from './desk.ts'
 import type { StoredDeskEvent } from './event.ts'
 import { readSequence, streamEvents } from './event-stream.ts'
+import { refuseForeign } from './origin.ts'
 import { Reader } from './read.ts'
 import { Refusal, type RefusalCode } from './refusal.ts'
 import type { Runner } from './runner.ts'
 
 const statuses: Readonly<Record<RefusalCode, ContentfulStatusCode>> = {
   invalid: 400,
+  foreign: 403,
   'not-found': 404,
   exists: 409,
   'wrong-state': 409,
@@ -44,6 +46,8 @@ export function deskApp({ desk, runner, broadcast, signal, onError }: HttpOption
   const reader = new Reader(desk.handle)
   app.onError((error, context) => answer(context, error, onError))
   app.notFound((context) => answer(context, new Refusal('not-found', 'There is no such route'), onError))
+
+  app.use(refuseForeign())
 
   app.post('/commands', bodyLimit({ maxSize: bodyBytes }), async (context) => {
     const { command, events } = await runner.dispatch(await readJson(context))
