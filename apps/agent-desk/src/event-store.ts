@@ -13,7 +13,8 @@ export interface AppendAllOptions {
   readonly idleProject?: string | undefined
 }
 
-const pageEvents = 2_000
+/** So that a page is a string that JavaScript can hold (512 Mi characters), were each event of the largest size, 1 MiB. */
+const pageEvents = 256
 
 /**
  * One page as one text: an array for each event. A million rows that cross from SQLite one value at a time take longer
