@@ -17,6 +17,17 @@ function gate() {
   return { open, opened }
 }
 
+/** Has the lock, until it is opened. */
+async function hold(domain: { withLock<R>(key: string, work: () => Promise<R>): Promise<R> }) {
+  const [entered, { open, opened }] = [gate(), gate()]
+  const holding = domain.withLock('k', () => {
+    entered.open()
+    return opened
+  })
+  await entered.opened
+  return { holding, open }
+}
+
 describe.each(placeKinds)('a lock on $name', ({ make, missing }) => {
   beforeEach(({ skip }) => skip(missing !== '', missing))
   const processes = async () => {
@@ -86,13 +97,7 @@ describe.each(placeKinds)('a lock on $name', ({ make, missing }) => {
 
   it('that is not had in time fails with locked and names the holder, in this process and in another', async () => {
     const [here, there] = await processes()
-    const { open, opened } = gate()
-    const entered = gate()
-    const holding = here.withLock('k', () => {
-      entered.open()
-      return opened
-    })
-    await entered.opened
+    const { holding, open } = await hold(here)
     for (const waitMs of [0, 60])
       for (const domain of [here, there])
         await expect(domain.withLock('k', () => 'never', { waitMs })).rejects.toMatchObject({
@@ -106,8 +111,7 @@ describe.each(placeKinds)('a lock on $name', ({ make, missing }) => {
 
   it('ends the waiting of those whose signal aborts, and they miss no turn of others', async () => {
     const [here, there] = await processes()
-    const { open, opened } = gate()
-    const holding = here.withLock('k', () => opened)
+    const { holding, open } = await hold(here)
     const abort = new AbortController()
     const waiting = [here, there].map((domain) =>
       domain.withLock('k', () => 'never', { signal: abort.signal }),

@@ -14,20 +14,31 @@ export class Broadcast {
   /** The last event that was told. */
   #last: number
   readonly #readers = new Set<Waiting>()
+  #isTelling = false
 
   constructor(desk: Desk) {
     this.#desk = desk
     this.#last = desk.state.sequence
   }
 
-  /** Tells of what happens until the signal aborts. */
+  /** Whether readers are told of what happens now; else they wait, and are told when {@link Broadcast.run} begins again. */
+  get isTelling(): boolean {
+    return this.#isTelling
+  }
+
+  /** Tells of what happens behind the last event that was told, until the signal aborts or the feed fails. */
   async run(signal: AbortSignal): Promise<void> {
-    for await (const item of this.#desk.feed.live({ after: this.#last, signal })) {
-      if (item.kind !== 'event') continue
-      const { type, data, position, at } = item
-      this.#last = position
-      const event = { type, data, sequence: position, storedAt: new Date(at).toISOString() }
-      for (const reader of this.#readers) reader.add(event as StoredDeskEvent)
+    this.#isTelling = true
+    try {
+      for await (const item of this.#desk.feed.live({ after: this.#last, signal })) {
+        if (item.kind !== 'event') continue
+        const { type, data, position, at } = item
+        this.#last = position
+        const event = { type, data, sequence: position, storedAt: new Date(at).toISOString() }
+        for (const reader of this.#readers) reader.add(event as StoredDeskEvent)
+      }
+    } finally {
+      this.#isTelling = false
     }
   }
 

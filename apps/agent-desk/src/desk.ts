@@ -9,7 +9,7 @@ import { EventStore } from './event-store.ts'
 import { Lanes, laneOf } from './lanes.ts'
 import { Refusal } from './refusal.ts'
 import { rebuildProjections } from './shadow.ts'
-import { loadSnapshot, saveSnapshot } from './snapshot.ts'
+import { dropSnapshots, loadSnapshot, saveSnapshot } from './snapshot.ts'
 import type { DeskState } from './state.ts'
 
 /** What became of a command. */
@@ -57,7 +57,11 @@ export class Desk {
     const database = await openDatabase(dataDir)
     try {
       const wasRebuilt = areTablesBehind(database.handle)
-      if (wasRebuilt) rebuildProjections(database.file)
+      if (wasRebuilt) {
+        rebuildProjections(database.file)
+        // What made the tables another desk's, a restore say, may have done so to the snapshots.
+        dropSnapshots(database.handle)
+      }
       const state = loadSnapshot(database.handle)
       return new Desk(database, { snapshot: state.sequence, wasRebuilt }, state)
     } catch (error) {
@@ -124,11 +128,11 @@ export class Desk {
 
   async #decide(command: Command): Promise<readonly StoredDeskEvent[]> {
     for (let attempt = 1; attempt <= attempts; attempt++) {
-      const { events, reads = [] } = decide(this.#state, command)
+      const { events, reads = [], idleProject } = decide(this.#state, command)
       const depends = new Set([...events.map(streamOf), ...reads])
       const expect = new Map([...depends].map((stream) => [stream, this.#state.seqOf(stream)]))
       try {
-        const stored = await this.events.appendAll(events, { expect })
+        const stored = await this.events.appendAll(events, { expect, idleProject })
         this.#take(stored)
         return stored
       } catch (error) {

@@ -1,6 +1,7 @@
 /** The events of the desk: appended in one commit with the tables made of them, replayed in order of sequence. */
 import type { Domain } from 'underpin'
 import type { SqliteHandle } from 'underpin/sqlite'
+import { stillOpen } from './decide/found.ts'
 import { type DeskEvent, type StoredDeskEvent, streamOf } from './event.ts'
 import { project } from './projection.ts'
 import { statement } from './statements.ts'
@@ -8,9 +9,12 @@ import { statement } from './statements.ts'
 export interface AppendAllOptions {
   /** Streams and how many events each must have; else nothing is written, and it fails with `conflict`. */
   readonly expect?: ReadonlyMap<string, number>
+  /** A project that must have no open turn when the events are committed; else nothing is written: `wrong-state`. */
+  readonly idleProject?: string | undefined
 }
 
-const pageEvents = 2_000
+/** So that a page is a string that JavaScript can hold (512 Mi characters), were each event of the largest size, 1 MiB. */
+const pageEvents = 256
 
 /**
  * One page as one text: an array for each event. A million rows that cross from SQLite one value at a time take longer
@@ -36,15 +40,16 @@ export class EventStore {
    */
   async appendAll(
     events: readonly DeskEvent[],
-    { expect = new Map() }: AppendAllOptions = {},
+    { expect = new Map(), idleProject }: AppendAllOptions = {},
   ): Promise<StoredDeskEvent[]> {
     if (events.length === 0) return []
     const { positions, at } = await this.#domain.transaction((tx) => {
       for (const [stream, seq] of expect) tx.checkStream(stream, seq)
       for (const event of events) tx.append(streamOf(event), event)
-      tx.tables<SqliteHandle>((handle, committed) =>
-        project(handle, toStored(events, committed.positions, committed.at)),
-      )
+      tx.tables<SqliteHandle>((handle, committed) => {
+        if (idleProject !== undefined) checkIdle(handle, idleProject)
+        project(handle, toStored(events, committed.positions, committed.at))
+      })
     })
     return toStored(events, positions, at)
   }
@@ -75,6 +80,17 @@ export function* replayPages(handle: SqliteHandle, sequence: number): Generator<
     yield events
     if (events.length < pageEvents) return
   }
+}
+
+/**
+ * Looks at the tables inside the commit, because no stream tells of all threads of a project: turns write to their
+ * threads, and a thread begun meanwhile is one that nobody could name.
+ */
+function checkIdle(handle: SqliteHandle, projectId: string): void {
+  const sql = `SELECT turn_id AS turnId, thread_id AS threadId FROM projection_turns JOIN projection_threads USING (thread_id)
+    WHERE project_id = ? AND state IN ('requested', 'running', 'interrupted') LIMIT 1`
+  const open = statement(handle, sql).get(projectId) as { turnId: string; threadId: string } | undefined
+  if (open !== undefined) throw stillOpen(open.turnId, open.threadId)
 }
 
 function toStored(events: readonly DeskEvent[], positions: readonly number[], at: number): StoredDeskEvent[] {

@@ -2,17 +2,19 @@
 import { type Context, Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
-import { isUnderpinError } from 'underpin'
+import { type ErrorCode, isUnderpinError } from 'underpin'
 import type { Broadcast } from './broadcast.ts'
 import type { Desk } from './desk.ts'
 import type { StoredDeskEvent } from './event.ts'
 import { readSequence, streamEvents } from './event-stream.ts'
+import { refuseForeign } from './origin.ts'
 import { Reader } from './read.ts'
 import { Refusal, type RefusalCode } from './refusal.ts'
 import type { Runner } from './runner.ts'
 
 const statuses: Readonly<Record<RefusalCode, ContentfulStatusCode>> = {
   invalid: 400,
+  foreign: 403,
   'not-found': 404,
   exists: 409,
   'wrong-state': 409,
@@ -21,6 +23,9 @@ const statuses: Readonly<Record<RefusalCode, ContentfulStatusCode>> = {
   mismatch: 500,
   unavailable: 503,
 }
+
+/** What the store refuses because of what was sent: half of an emoji, a value above a limit. */
+const storeStatuses: Partial<Record<ErrorCode, ContentfulStatusCode>> = { invalid: 400, 'too-large': 413 }
 
 const bodyBytes = 4_194_304
 const heartbeatMs = 15_000
@@ -41,6 +46,8 @@ export function deskApp({ desk, runner, broadcast, signal, onError }: HttpOption
   const reader = new Reader(desk.handle)
   app.onError((error, context) => answer(context, error, onError))
   app.notFound((context) => answer(context, new Refusal('not-found', 'There is no such route'), onError))
+
+  app.use(refuseForeign())
 
   app.post('/commands', bodyLimit({ maxSize: bodyBytes }), async (context) => {
     const { command, events } = await runner.dispatch(await readJson(context))
@@ -73,12 +80,14 @@ export function deskApp({ desk, runner, broadcast, signal, onError }: HttpOption
   app.get('/events/stream', (context) => streamEvents(context, { desk, broadcast, signal, heartbeatMs }))
   app.get('/health', (context) => {
     desk.catchUp()
-    return context.json({
-      isHealthy: true,
-      sequence: desk.state.sequence,
-      runner: runner.id,
-      start: desk.start,
-    })
+    const { isTelling } = broadcast
+    const { isTaking, id } = runner
+    const isHealthy = isTelling && isTaking
+    const { sequence } = desk.state
+    return context.json(
+      { isHealthy, isTelling, isTaking, sequence, runner: id, start: desk.start },
+      isHealthy ? 200 : 503,
+    )
   })
   return app
 }
@@ -107,10 +116,11 @@ function answer(context: Context, error: unknown, onError: (error: unknown) => v
     const { code, message, hint } = error
     return context.json({ error: { code, message, ...(hint === undefined ? {} : { hint }) } }, statuses[code])
   }
-  onError(error)
+  const status = isUnderpinError(error) ? storeStatuses[error.code] : undefined
+  if (status === undefined) onError(error)
   if (isUnderpinError(error)) {
     const { code, message, hint } = error
-    return context.json({ error: { code, message, hint } }, code === 'unavailable' ? 503 : 500)
+    return context.json({ error: { code, message, hint } }, status ?? (code === 'unavailable' ? 503 : 500))
   }
   return context.json({ error: { code: 'internal', message: 'The desk failed; its log says how' } }, 500)
 }

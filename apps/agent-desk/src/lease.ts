@@ -7,7 +7,7 @@ import { type Domain, isUnderpinError } from 'underpin'
 export interface LeaseOptions {
   readonly leaseMs: number
   readonly signal: AbortSignal
-  /** Called whenever the lease was lost, by a pause longer than it, say: others take this process for dead. */
+  /** Called whenever the lease was lost, by a pause longer than it, say: others may take this process for dead. */
   readonly onLost: () => Promise<void>
 }
 
@@ -29,8 +29,8 @@ export async function holdLease(
         { ttlMs: leaseMs, signal },
       )
     } catch (error) {
-      if (!isUnderpinError(error, 'lost-lease')) throw error
       await onLost()
+      if (!isUnderpinError(error, 'lost-lease')) throw error
     }
   }
 }

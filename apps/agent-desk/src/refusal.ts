@@ -3,6 +3,8 @@
 export type RefusalCode =
   /** The command itself is wrong. */
   | 'invalid'
+  /** A web page of another origin asks. */
+  | 'foreign'
   | 'not-found'
   | 'exists'
   /** What the command is about is not in a state for it. */

@@ -1,15 +1,15 @@
 /** Runs the turns of this process, and tells which turns of processes that are gone were interrupted. */
 import { randomUUID } from 'node:crypto'
-import { setTimeout as pause } from 'node:timers/promises'
 import { deltasFrom, filesOf } from './agent.ts'
 import { DeltaWriter } from './delta-writer.ts'
 import type { Desk, Dispatched } from './desk.ts'
+import { keepRunning } from './keep-running.ts'
 import { holdLease, ifDead } from './lease.ts'
 import { Refusal } from './refusal.ts'
 
 export interface RunnerOptions {
   readonly leaseMs: number
-  /** Told of what fails outside of any call; such a failure ends the process's part in running turns. */
+  /** Told of what fails outside of any call. The process takes no turns then until it has its lease again. */
   readonly onError: (error: unknown) => void
 }
 
@@ -40,8 +40,18 @@ export class Runner {
   /** Resolves when the process has its lease: from then on it takes turns. */
   static async begin(desk: Desk, options: RunnerOptions): Promise<Runner> {
     const runner = new Runner(desk, options)
-    await runner.#begin()
+    try {
+      await runner.#begin()
+    } catch (error) {
+      await runner.stop()
+      throw error
+    }
     return runner
+  }
+
+  /** Whether this process has its lease, and takes turns. */
+  get isTaking(): boolean {
+    return this.#isTaking
   }
 
   /** Dispatches a command, with what it means for the turns that run here. */
@@ -77,23 +87,29 @@ export class Runner {
     await Promise.all([this.#lease, this.#patrol])
   }
 
+  /** Rejects if the process cannot have its lease at all; what fails later is told, and tried again. */
   #begin(): Promise<void> {
     const { leaseMs, onError } = this.#options
-    const signal = this.#ending.signal
+    const again = { pauseMs: leaseMs, signal: this.#ending.signal, onFailure: onError }
     return new Promise((resolve, reject) => {
-      const failed = (error: unknown) => {
-        this.#isTaking = false
-        if (signal.aborted) return
+      const onFailure = (error: unknown) => {
         reject(error as Error)
         onError(error)
       }
-      const onHeld = () => {
-        this.#isTaking = true
-        resolve()
-      }
-      const onLost = () => this.#stopRuns('lease lost')
-      this.#lease = holdLease(this.#desk.runtime, this.id, { leaseMs, signal, onLost }, onHeld).catch(failed)
-      this.#patrol = this.#watchOthers().catch(failed)
+      this.#lease = keepRunning(() => this.#holdLease(resolve), { ...again, onFailure })
+      this.#patrol = keepRunning(() => this.#watchOthers(), again)
+    })
+  }
+
+  #holdLease(onFirst: () => void): Promise<void> {
+    const options = {
+      leaseMs: this.#options.leaseMs,
+      signal: this.#ending.signal,
+      onLost: () => this.#stopRuns('lease lost'),
+    }
+    return holdLease(this.#desk.runtime, this.id, options, () => {
+      this.#isTaking = true
+      onFirst()
     })
   }
 
@@ -159,17 +175,8 @@ export class Runner {
   }
 
   async #watchOthers(): Promise<void> {
-    const { leaseMs } = this.#options
-    const signal = this.#ending.signal
-    try {
-      for (;;) {
-        this.#desk.catchUp()
-        await Promise.all([...this.#others()].map((other) => this.#watch(other)))
-        await pause(leaseMs, undefined, { signal })
-      }
-    } catch (error) {
-      if (!signal.aborted) throw error
-    }
+    this.#desk.catchUp()
+    await Promise.all([...this.#others()].map((other) => this.#watch(other)))
   }
 
   /** The other processes that have turns under way. */

@@ -5,6 +5,7 @@ import { Broadcast } from './broadcast.ts'
 import type { Config } from './config.ts'
 import { Desk } from './desk.ts'
 import { deskApp } from './http.ts'
+import { keepRunning } from './keep-running.ts'
 import { Runner } from './runner.ts'
 
 export interface Served {
@@ -14,17 +15,17 @@ export interface Served {
   close(): Promise<void>
 }
 
+/** Milliseconds until the feed is read again after it failed: readers wait so long, and miss nothing. */
+const feedPauseMs = 500
+
 /** Listens on 127.0.0.1 alone: whoever reaches the desk may run agents. */
 export async function serve(config: Config, onError: (error: unknown) => void): Promise<Served> {
   const desk = await Desk.open(config.dataDir)
   const runner = await begin(desk, config, onError)
   const ending = new AbortController()
   const broadcast = new Broadcast(desk)
-  const telling = broadcast.run(ending.signal).catch((error: unknown) => {
-    // Readers connect again and are told by the store what they missed; what failed is on record.
-    ending.abort()
-    onError(error)
-  })
+  const again = { pauseMs: feedPauseMs, signal: ending.signal, onFailure: onError }
+  const telling = keepRunning(() => broadcast.run(ending.signal), again)
   const app = deskApp({ desk, runner, broadcast, signal: ending.signal, onError })
   const server = listen({ fetch: app.fetch, hostname: '127.0.0.1', port: config.port })
   try {

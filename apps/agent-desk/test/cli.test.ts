@@ -68,3 +68,14 @@ it('finds with verify what was changed by hand, ends with 4, and mends it with r
 it('ends the server with 0 when it is told to stop', async () => {
   expect(await server.stop()).toBe(0)
 })
+
+it('serves on when a request fails, says what failed, and ends with 0', async () => {
+  const folder = join(dataDir, 'failing')
+  const failing = await Server.start(folder)
+  const { handle, close } = await openDatabase(folder)
+  handle.exec('DROP TABLE settings')
+  await close()
+  await expect(failing.get('/settings')).rejects.toThrow(/500 .*internal/)
+  expect(await failing.get('/projects')).toEqual({ projects: [] })
+  expect(await failing.stop()).toBe(0)
+})

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { type SimulatedAgent, textOf } from '../src/agent.ts'
 import { Desk } from '../src/desk.ts'
 import { ifDead } from '../src/lease.ts'
@@ -67,10 +67,15 @@ it('finds a row that no event made, and one that is missing, and a rebuild mends
 
 it('makes tables anew at the start when they are not of the last event', async () => {
   await prepare(desk)
+  desk.snapshot()
   desk.handle.exec('DELETE FROM projection_threads')
   desk.handle.exec('UPDATE projection_progress SET sequence = 1')
   const again = await Desk.open(dataDir)
-  expect(again.start.wasRebuilt).toBe(true)
+  expect(again.start, 'without a snapshot, which may be of other events').toEqual({
+    snapshot: 0,
+    replayed: 2,
+    wasRebuilt: true,
+  })
   expect(verifyProjections(desk.file).differences).toEqual([])
   await again.close()
 })
@@ -113,6 +118,37 @@ it('decides again what another process made different meanwhile', async () => {
   expect(other.state.toText()).toBe(desk.state.toText())
   await other.close()
 })
+
+it('deletes no project in which another process begins a turn meanwhile, be its thread old or new', async () => {
+  await prepare(desk)
+  const other = await Desk.open(dataDir)
+  const remove = { type: 'project.delete', projectId: 'p' }
+  for (const threadId of ['t', 'new']) {
+    meanwhile(async () => {
+      if (threadId === 'new')
+        await other.dispatch({ type: 'thread.create', projectId: 'p', threadId, title: 'New' })
+      await other.dispatch({ ...start(`in-${threadId}`), threadId })
+    })
+    await expect(desk.dispatch(remove)).rejects.toMatchObject({
+      code: 'wrong-state',
+      message: expect.stringContaining(`in-${threadId}`),
+    })
+    await desk.dispatch({ type: 'turn.abandon', turnId: `in-${threadId}` })
+  }
+  meanwhile(() => other.dispatch({ type: 'thread.create', projectId: 'p', threadId: 'idle', title: 'Idle' }))
+  expect((await desk.dispatch(remove)).events).toHaveLength(1)
+  await expect(other.dispatch(start('late'))).rejects.toMatchObject({ code: 'not-found' })
+  await other.close()
+})
+
+/** Lets something happen once, between the next decision and its commit. */
+function meanwhile(happens: () => Promise<unknown>): void {
+  const appendAll = desk.events.appendAll.bind(desk.events)
+  vi.spyOn(desk.events, 'appendAll').mockImplementationOnce(async (...args) => {
+    await happens()
+    return appendAll(...args)
+  })
+}
 
 it('streams a turn to its end, with its checkpoint', async () => {
   await prepare(desk)

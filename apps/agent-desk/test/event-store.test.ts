@@ -1,10 +1,11 @@
+import { constants } from 'node:buffer'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Database, openDatabase } from '../src/database.ts'
 import type { DeskEvent } from '../src/event.ts'
-import { EventStore } from '../src/event-store.ts'
+import { EventStore, replayPages } from '../src/event-store.ts'
 import { migrate } from '../src/migration.ts'
 import { testFolder } from './support/folder.ts'
 
@@ -66,6 +67,22 @@ describe('the event store', () => {
     const sequences = [...store.replayFrom(1_999)].map(({ sequence }) => sequence)
     expect(sequences).toEqual(Array.from({ length: 2_501 }, (_, i) => 2_000 + i))
     expect([...store.replayFrom(4_500)]).toEqual([])
+  })
+
+  it('reads pages that fit a string, were each event as large as the store takes', async () => {
+    const largest = 1_048_576
+    const store = storeOf(database)
+    const event = (bytes: number): DeskEvent => ({
+      type: 'setting.changed',
+      data: { key: 'k', value: 'x'.repeat(bytes - '{"key":"k","value":""}'.length) },
+    })
+    await store.appendAll([event(largest)])
+    await expect(store.appendAll([event(largest + 1)])).rejects.toMatchObject({ code: 'too-large' })
+    for (let i = 0; i < 3; i++)
+      await store.appendAll(Array.from({ length: 1_000 }, (_, value) => setting('k', value)))
+    const pages = [...replayPages(database.handle, 0)].map(({ length }) => length)
+    expect(pages.reduce((sum, length) => sum + length)).toBe(3_001)
+    expect(Math.max(...pages) * (largest + 100)).toBeLessThan(constants.MAX_STRING_LENGTH)
   })
 
   it('keeps what it was given, whatever the text', async () => {

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { type IncomingMessage, request } from 'node:http'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type SimulatedAgent, textOf } from '../src/agent.ts'
@@ -68,6 +70,18 @@ describe('commands', () => {
     [{ type: 'turn.resume', turnId: 'none' }, 404, 'not-found'],
   ])('that cannot be done say why: %j is %i %s', async (command, status, code) => {
     expect(await post(command)).toMatchObject({ status, body: { error: { code } } })
+  })
+
+  it.each([
+    ['half of an emoji', '\ud83d', 400, 'invalid'],
+    ['more than a mebibyte', 'x'.repeat(1_100_000), 413, 'too-large'],
+  ])('that the store refuses are no failure of the desk: %s', async (_, value, status, code) => {
+    expect(await post({ type: 'setting.set', key: 'refused', value })).toMatchObject({
+      status,
+      body: { error: { code } },
+    })
+    expect((await get('/settings')).body).not.toHaveProperty('settings.refused')
+    expect(failures).toEqual([])
   })
 
   it('of an agent outside stream a turn, and a lost answer is asked for again without harm', async () => {
@@ -174,5 +188,33 @@ describe('reading', () => {
     expect(turns).toMatchObject([{ turnId: 'stopped', state: 'interrupted', reason: 'lunch' }])
     expect((await post({ type: 'turn.abandon', turnId: 'stopped' })).status).toBe(201)
     expect((await get('/turns')).body).toEqual({ turns: [] })
+  })
+})
+
+describe('a browser', () => {
+  /** The status of a command with headers that `fetch` would not send. */
+  async function statusWith(headers: Record<string, string>): Promise<number | undefined> {
+    const options = { method: 'POST', headers: { 'content-type': 'text/plain', ...headers } }
+    const asking = request(`${served.url}/commands`, options)
+    asking.end(JSON.stringify({ type: 'setting.set', key: 'page', value: 1 }))
+    const [response] = (await once(asking, 'response')) as [IncomingMessage]
+    response.resume()
+    return response.statusCode
+  }
+
+  it('commands nothing for a page of another origin, or of a name that was made to point here', async () => {
+    const before = served.desk.state.sequence
+    expect(await statusWith({ origin: 'https://example.com' })).toBe(403)
+    expect(await statusWith({ origin: 'null' })).toBe(403)
+    expect(await statusWith({ origin: 'http://127.0.0.1:1' })).toBe(403)
+    expect(await statusWith({ host: 'example.com', origin: 'http://example.com' })).toBe(403)
+    expect(await statusWith({ host: 'example.com' })).toBe(403)
+    expect(served.desk.state.sequence).toBe(before)
+  })
+
+  it('commands for a page of the desk itself', async () => {
+    expect(await statusWith({ origin: served.url })).toBe(201)
+    const local = `localhost:${new URL(served.url).port}`
+    expect(await statusWith({ host: local, origin: `http://${local}` })).toBe(200)
   })
 })

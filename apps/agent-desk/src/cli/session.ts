@@ -36,14 +36,22 @@ export function print(value: unknown): void {
 
 /** Says what failed, and sets the exit code. */
 export function report(error: unknown): void {
-  // `desk replay | head`: whoever read the output has gone, and nobody is left to be told.
-  if ((error as { code?: unknown }).code === 'EPIPE') return
+  if (isReaderGone(error)) return
+  tell(error)
+  process.exitCode = error instanceof Refusal ? exitCodes.refused : exitCodes.failed
+}
+
+/** Says what failed. */
+export function tell(error: unknown): void {
   if (error instanceof Refusal || isUnderpinError(error)) {
     process.stderr.write(`${error.code}: ${error.message}\n`)
     if (error.hint !== undefined) process.stderr.write(`${error.hint}\n`)
-    process.exitCode = error instanceof Refusal ? exitCodes.refused : exitCodes.failed
     return
   }
   process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`)
-  process.exitCode = exitCodes.failed
+}
+
+/** `desk replay | head`: whoever read the output has gone, and nobody is left to be told. */
+function isReaderGone(error: unknown): boolean {
+  return (error as { code?: unknown }).code === 'EPIPE'
 }

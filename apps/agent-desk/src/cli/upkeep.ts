@@ -7,7 +7,7 @@ import { serve } from '../serve.ts'
 import { rebuildProjections, verifyProjections } from '../shadow.ts'
 import { dropSnapshots, saveSnapshot } from '../snapshot.ts'
 import { DeskState } from '../state.ts'
-import { configOf, exitCodes, print, report, withDesk } from './session.ts'
+import { configOf, exitCodes, print, tell, withDesk } from './session.ts'
 
 export function addUpkeep(program: Command): void {
   program
@@ -31,9 +31,10 @@ export function addUpkeep(program: Command): void {
     .action((_, command) => verify(command))
 }
 
+/** What fails meanwhile is told, and is no reason to end with another exit code: the server goes on. */
 async function serveUntilToldToStop(command: Command): Promise<void> {
   const stop = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')])
-  const { url, desk, close } = await serve(configOf(command), report)
+  const { url, desk, close } = await serve(configOf(command), tell)
   const { snapshot, replayed } = desk.start
   process.stdout.write(`desk: listening on ${url} (snapshot of event ${snapshot}, ${replayed} replayed)\n`)
   await stop

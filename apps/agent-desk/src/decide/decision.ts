@@ -6,6 +6,8 @@ export interface Decision {
   readonly events: readonly DeskEvent[]
   /** Streams that the decision depends on, besides those of its events. */
   readonly reads?: readonly string[]
+  /** A project without an open turn, also when the events are committed: in whichever thread, one begun meanwhile too. */
+  readonly idleProject?: string
 }
 
 /** The fields of an update that were given, or undefined if there are none. */

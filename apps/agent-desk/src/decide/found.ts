@@ -42,6 +42,10 @@ export function refuseKnown(map: ReadonlyMap<string, unknown>, what: string, id:
     )
 }
 
+export function stillOpen(turnId: string, threadId: string): Refusal {
+  return new Refusal('wrong-state', `Turn ${turnId} of thread ${threadId} is still open`, 'Abandon it first.')
+}
+
 function missing(what: string, id: string, wasDeleted = false): Refusal {
   return new Refusal('not-found', wasDeleted ? `The ${what} ${id} was deleted` : `There is no ${what} ${id}`)
 }

@@ -3,7 +3,7 @@ import type { CommandOf } from '../command.ts'
 import { Refusal } from '../refusal.ts'
 import type { DeskState } from '../state.ts'
 import { type Decision, given } from './decision.ts'
-import { liveProject, refuseKnown } from './found.ts'
+import { liveProject, refuseKnown, stillOpen } from './found.ts'
 
 export function addProject(state: DeskState, command: CommandOf<'project.add'>): Decision {
   const { type: _, ...data } = command
@@ -24,12 +24,8 @@ export function deleteProject(state: DeskState, { projectId }: CommandOf<'projec
   liveProject(state, projectId)
   for (const [threadId, thread] of state.threads)
     if (thread.projectId === projectId && thread.openTurnId !== null)
-      throw new Refusal(
-        'wrong-state',
-        `Turn ${thread.openTurnId} of thread ${threadId} is still open`,
-        'Abandon it first.',
-      )
-  return { events: [{ type: 'project.deleted', data: { projectId } }] }
+      throw stillOpen(thread.openTurnId, threadId)
+  return { events: [{ type: 'project.deleted', data: { projectId } }], idleProject: projectId }
 }
 
 function refuseTaken({ projects }: DeskState, projectId: string, workspaceRoot: string): void {

@@ -1,10 +1,9 @@
 /** Threads: conversations in a project, one turn at a time. */
 import type { CommandOf } from '../command.ts'
 import { projectsStream } from '../event.ts'
-import { Refusal } from '../refusal.ts'
 import type { DeskState } from '../state.ts'
 import { type Decision, given } from './decision.ts'
-import { liveProject, liveThread, refuseKnown } from './found.ts'
+import { liveProject, liveThread, refuseKnown, stillOpen } from './found.ts'
 
 /** Depends on the projects: one that is deleted meanwhile gets no thread. */
 export function createThread(state: DeskState, command: CommandOf<'thread.create'>): Decision {
@@ -26,7 +25,6 @@ export function updateThread(state: DeskState, command: CommandOf<'thread.update
 
 export function deleteThread(state: DeskState, { threadId }: CommandOf<'thread.delete'>): Decision {
   const { openTurnId } = liveThread(state, threadId)
-  if (openTurnId !== null)
-    throw new Refusal('wrong-state', `Turn ${openTurnId} is still open`, 'Abandon it first.')
+  if (openTurnId !== null) throw stillOpen(openTurnId, threadId)
   return { events: [{ type: 'thread.deleted', data: { threadId } }] }
 }
