@@ -10,7 +10,7 @@ import pg from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
 import { postgres } from '../src/backend/postgres/postgres.ts'
 import { connect, type SqliteHandle } from '../src/backend/sqlite/driver.ts'
-import { type Domain, openStore, type TableHandler } from '../src/index.ts'
+import { type Domain, openStore, type TableHandler, UnderpinError } from '../src/index.ts'
 import { openStoreSync } from '../src/sync.ts'
 
 const server = inject('postgres')
@@ -162,6 +162,18 @@ describe.each(Object.keys(places))('a table handler on %s', (name) => {
     await expect(failed).rejects.toBe(thrown)
     expect([await place.app.head(), await place.rows(), await kept()]).toEqual([before, [1], [1]])
     expect(await place.app.documents('notes').get('n2')).toBeUndefined()
+  })
+
+  it('that throws a conflict of its own is not run again', async () => {
+    const before = await place.app.head()
+    const thrown = new UnderpinError('conflict', 'the seat is taken')
+    let runs = 0
+    const failed = commit(2, () => {
+      runs++
+      throw thrown
+    })
+    await expect(failed).rejects.toBe(thrown)
+    expect([runs, await place.app.head()]).toEqual([1, before])
   })
 
   it('whose statement fails undoes everything, with the driver’s own error', async () => {

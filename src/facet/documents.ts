@@ -3,7 +3,14 @@ import type { CallOptions } from '../backend/backend.ts'
 import { isUnderpinError, UnderpinError } from '../error.ts'
 import type { FieldValue } from '../model/collection.ts'
 import type { Cursor, Query } from '../model/page.ts'
-import { type CommitOptions, type CommitResult, type DeleteOptions, Draft, type PutOptions } from './draft.ts'
+import {
+  type CommitOptions,
+  type CommitResult,
+  type DeleteOptions,
+  Draft,
+  failedChecksOf,
+  type PutOptions,
+} from './draft.ts'
 import { settle } from './log.ts'
 import { refuseOwn } from './own.ts'
 import type { DeclaredCollection, Port } from './port.ts'
@@ -158,9 +165,7 @@ export class Documents<T> {
 }
 
 function isLostRace(error: unknown): boolean {
-  if (!isUnderpinError(error, 'conflict')) return false
-  const failed = error.details.failed as readonly { kind: string }[]
-  return failed.every(({ kind }) => kind === 'document')
+  return failedChecksOf(error)?.every(({ kind }) => kind === 'document') ?? false
 }
 
 /** The query of a list; `invalid` if it asks for two orders at once. */

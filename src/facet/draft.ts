@@ -1,5 +1,5 @@
 /** A commit being put together: writes and checks from all facets, encoded as they come. */
-import { UnderpinError } from '../error.ts'
+import { isUnderpinError, UnderpinError } from '../error.ts'
 import type { Write } from '../model/change.ts'
 import type { Check, DocumentExpectation, FailedCheck, StreamExpectation } from '../model/check.ts'
 import { checkFields, commitsCollection } from '../model/collection.ts'
@@ -254,6 +254,12 @@ export function toReplay(
 ): CommitResult {
   const positions = Array.from({ length: writes }, (_, i) => position - writes + i)
   return { position: positions.at(-1) ?? 0, positions, seqs, at, isReplay: true }
+}
+
+/** The checks that a commit failed for; undefined of other errors, also of a `conflict` that a table handler threw. */
+export function failedChecksOf(error: unknown): readonly FailedCheck[] | undefined {
+  if (!isUnderpinError(error, 'conflict') || !Array.isArray(error.details.failed)) return undefined
+  return error.details.failed as readonly FailedCheck[]
 }
 
 function conflict(failed: readonly FailedCheck[]): UnderpinError {

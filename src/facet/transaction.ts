@@ -1,7 +1,6 @@
 /** The transaction facet: reads, changes and checks over all facets of a domain, in one commit. */
 import type { CallOptions } from '../backend/backend.ts'
 import { sleep } from '../clock.ts'
-import { isUnderpinError } from '../error.ts'
 import type { Check, DocumentExpectation, FailedCheck, StreamExpectation } from '../model/check.ts'
 import type { TableHandler } from '../model/commit.ts'
 import {
@@ -10,6 +9,7 @@ import {
   type CommitResult,
   type DeleteOptions,
   Draft,
+  failedChecksOf,
   type PutOptions,
 } from './draft.ts'
 import { decodeEvents } from './event/codec.ts'
@@ -64,8 +64,8 @@ export async function transact<E extends NewEvent, C extends Collections, R>(
       const result = await send(port, draft, options)
       return result.isReplay ? { ...result, isReplay: true, value: undefined } : { ...result, value }
     } catch (error) {
-      if (retriesLeft <= 0 || !isUnderpinError(error, 'conflict')) throw error
-      if (!wasOvertaken(reads, error.details.failed as readonly FailedCheck[])) throw error
+      const failed = failedChecksOf(error)
+      if (retriesLeft <= 0 || failed === undefined || !wasOvertaken(reads, failed)) throw error
       await sleep(port.clock, 5 * port.clock.random(), options.signal)
     }
   }

@@ -11,6 +11,7 @@ import { plainCollection } from '../../model/collection.ts'
 import type { Commit, Outcome } from '../../model/commit.ts'
 import { quote } from '../../model/key.ts'
 import { Documents } from '../documents.ts'
+import { failedChecksOf } from '../draft.ts'
 import { giveBack, type Held, Lease, Leases, leaseCollections } from '../lease.ts'
 import { LeasedPort } from '../leased-port.ts'
 import { holderName } from '../lock/holder.ts'
@@ -262,9 +263,9 @@ function leaseId({ id }: IdempotencyToken): string {
 
 /** Whether a commit failed because the result is there already. */
 function isOvertaken(error: unknown, { id }: IdempotencyToken): boolean {
-  if (!isUnderpinError(error, 'conflict')) return false
-  const failed = error.details.failed as readonly FailedCheck[]
-  return failed.some((check) => check.kind === 'document' && check.collection === results && check.id === id)
+  const isResult = (check: FailedCheck) =>
+    check.kind === 'document' && check.collection === results && check.id === id
+  return failedChecksOf(error)?.some(isResult) ?? false
 }
 
 function replayOf<R>({ value, position }: Found): OnceResult<R> {
