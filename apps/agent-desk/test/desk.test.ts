@@ -191,7 +191,7 @@ it('leaves the turns of a living process alone, and interrupts those of one that
   await prepare(desk)
   const other = await Desk.open(dataDir)
   const turnIn = () => new Reader(other.handle).turn('u')
-  const runner = await Runner.begin(desk, { ...lease, leaseMs: 2_000 })
+  const runner = await Runner.begin(desk, { ...lease, leaseMs: 10_000 })
   await runner.dispatch(start('u', { deltas: 1_000, delayMs: 20 }))
   const others = { leaseMs: 500, signal: new AbortController().signal }
   expect(await ifDead(other.runtime, runner.id, others, () => expect.unreachable('it lives'))).toBe(false)
