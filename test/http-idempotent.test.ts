@@ -337,7 +337,13 @@ describe('a handler with a lock', () => {
 describe('a request whose caller has gone', () => {
   it('waits for the lock no longer, and does nothing', async () => {
     let release = () => {}
-    const held = orders.withLock('busy', () => new Promise<void>((resolve) => (release = resolve)))
+    let held: Promise<void> = Promise.resolve()
+    await new Promise<void>((begun) => {
+      held = orders.withLock('busy', () => {
+        begun()
+        return new Promise<void>((resolve) => (release = resolve))
+      })
+    })
     const gone = new AbortController()
     const answer = idempotent(orders, { lock: () => 'busy' })((_request, tx) => {
       tx.append('busy', { type: 'done', data: null })
