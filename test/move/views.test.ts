@@ -2,13 +2,12 @@
 import pg from 'pg'
 import { expect, it } from 'vitest'
 import { openStore } from '../../src/index.ts'
-import { placeKinds } from '../places.ts'
+import { type PlaceKind, placeKinds } from '../places.ts'
 
-it('views of an application do not stand in the way of a copy that is made anew', async (context) => {
-  const postgres = placeKinds.find(({ name }) => name === 'postgres')
-  // Reason: places.ts says why this machine has no such server.
-  context.skip(postgres?.missing !== '', postgres?.missing)
-  const url = new URL(postgres?.make().url as string)
+it('views of an application do not stand in the way of a copy that is made anew', async ({ skip }) => {
+  const [{ missing, make }] = placeKinds.filter(({ name }) => name === 'postgres') as [PlaceKind]
+  skip(missing !== '', missing)
+  const url = new URL(make().url as string)
   const schema = url.searchParams.get('schema')
   const domains = { app: { collections: { docs: {} } } }
   const store = await openStore({ here: 'memory:', there: url.href }, { domains })

@@ -58,7 +58,7 @@ function* history(): Generator<DeskEvent> {
     const data = {
       projectId: `p${p}`,
       title: `Project ${p}`,
-      workspaceRoot: `/work/${p}`,
+      workspaceRoot: `./project-${p}`,
       defaultModel: 'simulated-1',
     }
     yield { type: 'project.added', data }

@@ -15,7 +15,7 @@ let served: Served
 beforeAll(async () => {
   const config = { dataDir: join(folder, 'http'), port: 0, leaseMs: 30_000 }
   served = await serve(config, (error) => failures.push(error))
-  await post({ type: 'project.add', projectId: 'p', title: 'Parser', workspaceRoot: '/work/parser' })
+  await post({ type: 'project.add', projectId: 'p', title: 'Parser', workspaceRoot: './parser' })
   await post({ type: 'thread.create', projectId: 'p', threadId: 't', title: 'Mend it', branch: 'fix' })
 })
 afterAll(async () => {
