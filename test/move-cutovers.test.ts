@@ -92,7 +92,7 @@ describe.each(placePairs)('cutovers and rollbacks, $name', ({ a, b, name, missin
           await mirroring
         }
       }
-      crew.end()
+      await crew.end()
       const endedMs = performance.now() - since
       await untilQuiet(store, who.ttlMs)
       const quietMs = performance.now() - since

@@ -124,7 +124,7 @@ describe.each(pairs)('a move from $name, with processes that are killed', ({ nam
         note(point, victim, isOn ? stuck : 'no writer goes on', 0)
         if (stuck !== '' || !isOn) stucks.push(`${point}: ${stuck} ${isOn}`)
       }
-      crew.end()
+      await crew.end()
       await untilQuiet(store, who.ttlMs)
       await store.domain('app').log.append('the-end', { type: endMark, data: null })
       const told = await crew.over()

@@ -14,8 +14,11 @@ import type { WorkerJob } from './worker.ts'
 export interface Crew {
   /** Takes on one more. */
   hire(): Promise<void>
-  /** Writers begin nothing any more; subscribers and jobs go on. Settles at once. */
-  end(): void
+  /**
+   * Writers begin nothing any more; subscribers and jobs go on. Settles when what writers had under way has been answered:
+   * what comes later would be handled by nobody.
+   */
+  end(): Promise<void>
   /** Ends all of them, and says what all of them were told. */
   over(): Promise<readonly Told[]>
   /** Behind everything: what a store closes may be shared. */
@@ -49,8 +52,13 @@ export function processes(target: Readonly<Record<string, string>>, who: Omit<Wh
       if (signal !== 'SIGKILL') throw new Error(`A process had ended by itself (${code ?? signal})`)
       return children.length
     },
-    end() {
-      for (const child of children) child.send('end')
+    async end() {
+      const endings = children.map(async (child) => {
+        const ended = Promise.race([once(child, 'message'), once(child, 'exit')])
+        child.send('end')
+        await ended
+      })
+      await Promise.all(endings)
     },
     async over() {
       const endings = children.map(async (child) => {
@@ -76,16 +84,21 @@ export function views(target: Readonly<Record<string, string | Backend>>, who: O
   const stores: AppStore[] = []
   const [ending, over] = [new AbortController(), new AbortController()]
   const working: Promise<void>[] = []
+  const writing: Promise<void>[] = []
   return {
     async hire() {
       const store = await openApp(target, 2 * who.patienceMs)
       stores.push(store)
       const number = working.length + 1
-      const ends = { ending: ending.signal, over: over.signal }
-      working.push(work(store, { ...who, number }, (entry) => told.push(entry), ends))
+      const isEnded = new Promise<void>((onEnded) => {
+        const ends = { ending: ending.signal, onEnded, over: over.signal }
+        working.push(work(store, { ...who, number }, (entry) => told.push(entry), ends))
+      })
+      writing.push(isEnded)
     },
-    end() {
+    async end() {
       ending.abort()
+      await Promise.all(writing)
     },
     async over() {
       over.abort()

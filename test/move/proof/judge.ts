@@ -24,8 +24,10 @@ export interface Verdict {
   readonly reordered: number
   /** There, though its caller was told that it is not, or never asked for. */
   readonly untrue: number
-  /** What readers and subscribers were not given, or out of order, or (exactly once) twice. */
-  readonly gaps: number
+  /** What readers were not given, or out of order, or twice. */
+  readonly unread: number
+  /** What subscribers were not given, or out of order, or (exactly once) twice. */
+  readonly unhandled: number
   /** Writes under a lock that somebody else had by then. */
   readonly doubleLocks: number
   /** Operations done twice, not at all, or answered in two ways. */
@@ -43,7 +45,8 @@ export const nothingWrong: Verdict = {
   doubled: 0,
   reordered: 0,
   untrue: 0,
-  gaps: 0,
+  unread: 0,
+  unhandled: 0,
   doubleLocks: 0,
   onceDoubles: 0,
   jobs: 0,
@@ -55,7 +58,8 @@ export function judge(told: readonly Told[], whole: Whole): Verdict {
   const events = whole.items.filter((item) => item.kind === 'event')
   return {
     ...judgeWrites(told, events),
-    gaps: gapsIn(told, whole.items, events),
+    unread: unreadIn(told, whole.items, events),
+    unhandled: unhandledIn(events),
     doubleLocks: overlapsIn(dataOf(events, streams.locked) as Wrote[]),
     onceDoubles: doublesIn(dataOf(events, streams.once) as number[], told),
     jobs: jobFaults(told, events, whole.jobs),
@@ -120,7 +124,7 @@ function breaksIn(events: readonly EventItem[]): number {
   return breaks
 }
 
-function gapsIn(told: readonly Told[], items: readonly FeedItem[], events: readonly EventItem[]): number {
+function unreadIn(told: readonly Told[], items: readonly FeedItem[], events: readonly EventItem[]): number {
   const documents: Record<string, number> = {}
   for (const item of items)
     if (item.kind !== 'event') documents[`${item.collection}/${item.id}`] = item.position
@@ -128,7 +132,7 @@ function gapsIn(told: readonly Told[], items: readonly FeedItem[], events: reado
     events: events.map(({ position }) => position),
     documents,
   }
-  let gaps = 0
+  let unread = 0
   for (const entry of told) {
     if (entry.kind !== 'seen') continue
     // What came behind the end mark was not for it.
@@ -139,15 +143,19 @@ function gapsIn(told: readonly Told[], items: readonly FeedItem[], events: reado
     }
     const { missing, doubled, outOfOrder, foreign } = judgeReader(entry.seen, 0, until)
     // A state that was superseded by one behind the end may have been given instead.
-    gaps += missing + doubled + outOfOrder + foreign
+    unread += missing + doubled + outOfOrder + foreign
   }
+  return unread
+}
+
+function unhandledIn(events: readonly EventItem[]): number {
   const wanted = events
     .filter(({ stream }) => stream.startsWith(inputPrefix))
     .map(({ position }) => ({ position, key: '' }))
   const exact = judgeHandled(wanted, dataOf(events, streams.exact) as number[])
   const least = judgeHandled(wanted, dataOf(events, streams.least) as number[])
-  gaps += exact.missing + exact.doubled + exact.outOfOrder + exact.foreign
-  return gaps + least.missing + least.outOfOrder + least.foreign
+  const faults = [exact, least].map(({ missing, outOfOrder, foreign }) => missing + outOfOrder + foreign)
+  return exact.doubled + faults.reduce((a, b) => a + b, 0)
 }
 
 interface Wrote {

@@ -187,7 +187,7 @@ export const sabotages: readonly Sabotage[] = [
   {
     name: 'a checkpoint that does not move along',
     operator: leavingOut(isOf('$subscriptions')),
-    finds: 'gaps',
+    finds: 'unhandled',
   },
   {
     name: 'a cache of documents that outlives the cutover',

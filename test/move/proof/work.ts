@@ -46,6 +46,8 @@ export type App = Domain<NewEvent, { things: unknown }>
 export interface Ends {
   /** Writers, holders and askers begin nothing any more. */
   readonly ending: AbortSignal
+  /** Told when what they had under way then has been answered. */
+  readonly onEnded: () => void
   /** Nothing is left to be handled. */
   readonly over: AbortSignal
 }
@@ -62,8 +64,11 @@ interface Caller extends Ends {
 export async function work(store: RegisterStore, who: Who, tell: Tell, ends: Ends): Promise<void> {
   const app: App = store.domain('app')
   const caller = { store, app, who, tell, ...ends, random: randomOf(who.seed + who.number) }
-  const roles = [write, write, stepRegister, stepRegister, read, subscribe, hold, runJobs, askOnce]
-  await Promise.all(roles.map((role, i) => role(caller, i)))
+  const changing = [write, write, stepRegister, stepRegister, hold, enqueue, askOnce]
+  const handling = [read, subscribe, runJobs].map((role) => role(caller))
+  await Promise.all(changing.map((role, i) => role(caller, i)))
+  ends.onEnded()
+  await Promise.all(handling)
 }
 
 /** Until the signal aborts, at the caller's pace. */
@@ -254,9 +259,9 @@ async function hold(caller: Caller): Promise<void> {
   )
 }
 
-/** Enqueues jobs, and works on everybody's. */
+/** Works on everybody's jobs. */
 async function runJobs(caller: Caller): Promise<void> {
-  const { app, who, tell, over } = caller
+  const { app, who, over } = caller
   const jobs = app.jobs(definitions)
   type Handler = NonNullable<Parameters<typeof jobs.work>[0]['effect']>
   const effect: Handler = ({ n }, { transaction }) =>
@@ -266,6 +271,12 @@ async function runJobs(caller: Caller): Promise<void> {
     })
   const options = { leaseMs: who.ttlMs, concurrency: 4, signal: over }
   const worker = await noted(caller, 'worker', () => jobs.work({ effect, limited: effect }, options))
+  await worker?.done
+}
+
+async function enqueue(caller: Caller): Promise<void> {
+  const { app, who, tell } = caller
+  const jobs = app.jobs(definitions)
   await again(caller, async (i) => {
     // Numbers that 3 divides are those of groups, whose order is not that of several who enqueue.
     const n = 3 * (who.number * 1_000_000 + i) + 1 + (i % 2)
@@ -275,7 +286,6 @@ async function runJobs(caller: Caller): Promise<void> {
     })
     await pause(4 * who.paceMs)
   })
-  await worker?.done
 }
 
 /** Asks for operations that all others ask for as well. */

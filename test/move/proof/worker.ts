@@ -17,6 +17,10 @@ process.on('message', (message) => (message === 'end' ? ending : over).abort())
 process.on('disconnect', () => process.exit())
 const store = await openApp(target)
 process.send?.('ready')
-await work(store, who, tellFile(ledger), { ending: ending.signal, over: over.signal })
+await work(store, who, tellFile(ledger), {
+  ending: ending.signal,
+  onEnded: () => process.send?.('ended'),
+  over: over.signal,
+})
 await store.close()
 process.disconnect?.()
