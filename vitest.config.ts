@@ -3,7 +3,9 @@ import { defineConfig } from 'vitest/config'
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    testTimeout: 30_000,
+    testTimeout: 60_000,
+    // What is awaited comes when it comes: the bound is for what never comes, not for a busy machine.
+    expect: { poll: { timeout: 20_000 } },
     // Hooks start servers, on machines that may be busy.
     hookTimeout: 60_000,
     globalSetup: ['test/server/setup.ts'],

@@ -65,7 +65,7 @@ describe.each(placeKinds)('compaction on $name', ({ make, missing }) => {
     const done = await bank.compact('a', account, { archive })
     expect(done).toMatchObject({ before: 21_000, removed: 20_999 })
     expect((await bank.state(account, 'a')).state).toEqual(accountAfter(21_000))
-  }, 30_000)
+  })
 
   it('who reads a truncated stream from before is told where it begins and where the rest is', async () => {
     const { bank } = await open()
@@ -222,7 +222,7 @@ describe.each(placeKinds)('compaction on $name', ({ make, missing }) => {
     for await (const { data } of first.history('a', archive)) whole.push(data.by)
     expect(whole).toEqual(many(1, by).map(({ data }) => data.by))
     expect((await first.state(account, 'a')).state).toEqual(accountAfter(by))
-  }, 30_000)
+  })
 
   it('a commit whose events are gone is not made again by a retry with its id, and says so', async () => {
     const { bank } = await open()

@@ -397,7 +397,7 @@ describe.each(placeKinds)('exports on $name', ({ make, missing }) => {
       const broken = await exports.request('acme', { kind: 'broken', format: 'ndjson' })
       const states = () =>
         Promise.all([id, broken.id].map(async (each) => (await exports.get('acme', each))?.state))
-      await expect.poll(states, { timeout: 8_000 }).toEqual(['expired', 'failed'])
+      await expect.poll(states).toEqual(['expired', 'failed'])
     } finally {
       await worker.stop()
     }

@@ -271,22 +271,35 @@ describe('an idempotent handler', () => {
   })
 
   it('under way for another process answers 409 with Retry-After', async () => {
-    let open = () => {}
-    const opened = new Promise<void>((resolve) => {
-      open = resolve
-    })
+    let [begin, open] = [() => {}, () => {}]
+    const begun = new Promise<void>((resolve) => (begin = resolve))
+    const opened = new Promise<void>((resolve) => (open = resolve))
     const answer = idempotent(orders)(async () => {
+      begin()
       await opened
       return new Response('done')
     })
     const first = answer(post('a', ''))
-    await new Promise((resolve) => setTimeout(resolve, 20))
+    await begun
     const second = await answer(post('a', ''))
     expect([second.status, second.headers.get('retry-after')]).toEqual([409, '1'])
     open()
     expect((await first).status).toBe(200)
   })
 })
+
+/** Has a lock, until it is told to release it. */
+async function hold(domain: typeof orders, key: string) {
+  let release = () => {}
+  let held: Promise<void> | undefined
+  await new Promise<void>((begun) => {
+    held = domain.withLock(key, () => {
+      begun()
+      return new Promise<void>((resolve) => (release = resolve))
+    })
+  })
+  return { release: () => release(), held }
+}
 
 describe('a handler with a lock', () => {
   const locked = (request: Request) => new URL(request.url).pathname
@@ -320,11 +333,10 @@ describe('a handler with a lock', () => {
   })
 
   it('that waits for too long is answered 409, to be sent again', async () => {
-    const store = await openStore('memory:', { domains: { orders: {} }, deadlineMs: 50 })
+    const store = await openStore('memory:', { domains: { orders: {} }, deadlineMs: 500 })
     closers.push(() => store.close())
     const hurried = store.domain('orders')
-    let release = () => {}
-    const held = hurried.withLock('/a', () => new Promise<void>((resolve) => (release = resolve)))
+    const { release, held } = await hold(hurried, '/a')
     const answer = idempotent(hurried, { lock: locked })(() => new Response('done'))
     const response = await answer(to('/a', 'k'))
     expect([response.status, response.headers.get('retry-after')]).toEqual([409, '1'])
@@ -336,14 +348,7 @@ describe('a handler with a lock', () => {
 
 describe('a request whose caller has gone', () => {
   it('waits for the lock no longer, and does nothing', async () => {
-    let release = () => {}
-    let held: Promise<void> = Promise.resolve()
-    await new Promise<void>((begun) => {
-      held = orders.withLock('busy', () => {
-        begun()
-        return new Promise<void>((resolve) => (release = resolve))
-      })
-    })
+    const { release, held } = await hold(orders, 'busy')
     const gone = new AbortController()
     const answer = idempotent(orders, { lock: () => 'busy' })((_request, tx) => {
       tx.append('busy', { type: 'done', data: null })

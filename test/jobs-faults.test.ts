@@ -33,18 +33,18 @@ class Way extends Forward {
 
 async function open(shared = memory(), clock = systemClock) {
   const way = new Way(shared)
-  const store = await openStore(way, { domains: { app: {}, other: {} }, deadlineMs: 300, clock })
+  const store = await openStore(way, { domains: { app: {}, other: {} }, deadlineMs: 3_000, clock })
   const domain = store.domain('app')
   const jobs = domain.jobs(definitions)
   const work = async (
     handlers: Parameters<typeof jobs.work>[0],
     options: Parameters<typeof jobs.work>[1],
   ) => {
-    const worker = await jobs.work(handlers, { stopMs: 50, graceMs: 50, leaseMs: 150, ...options })
+    const worker = await jobs.work(handlers, { stopMs: 50, graceMs: 50, leaseMs: 600, ...options })
     onTestFinished(() => worker.stop())
     return worker
   }
-  const finished = (id: string) => jobs.finished(id, { signal: AbortSignal.timeout(4_000) })
+  const finished = (id: string) => jobs.finished(id, { signal: AbortSignal.timeout(20_000) })
   return { shared, way, store, domain, jobs, work, finished }
 }
 

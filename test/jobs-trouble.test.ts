@@ -32,7 +32,7 @@ async function finished(jobs: Jobs<typeof definitions>): Promise<void> {
       0,
     )
   }
-  await expect.poll(counts, { timeout: 8_000, interval: 20 }).toBe(0)
+  await expect.poll(counts, { interval: 20 }).toBe(0)
 }
 
 /** Each effect with the completion of its job; how many run at once is counted. */
@@ -119,7 +119,7 @@ describe.each(placeKinds)('jobs on $name', ({ make, missing }) => {
     const workers = await Promise.all(others.map((jobs) => jobs.work({ tick: () => undefined })))
     const [jobs] = others as [Jobs<typeof definitions>]
     await expect
-      .poll(async () => (await jobs.stats()).tick?.completed ?? 0, { timeout: 5_000, interval: 50 })
+      .poll(async () => (await jobs.stats()).tick?.completed ?? 0, { interval: 50 })
       .toBeGreaterThan(10)
     await Promise.all(workers.map((worker) => worker.stop()))
     const [last] = await jobs.schedules()
@@ -170,7 +170,7 @@ describe('jobs on a store that fails', () => {
       await jobs.work(live.work as never, { leaseMs: 10_000 }),
       await jobs.work(live.work as never, { leaseMs: 10_000 }),
     ]
-    await expect.poll(() => backend.injected.unknown, { timeout: 5_000 }).toBeGreaterThan(1)
+    await expect.poll(() => backend.injected.unknown).toBeGreaterThan(1)
     backend.isQuiet = true
     await finished(jobs)
     for (const group of ['a', 'b']) expect(await effectsOf(domain, group)).toEqual(numbers)
@@ -195,7 +195,7 @@ describe('schedules without croner', () => {
       await expect(jobs.schedule('tick', '* * * * *', null)).rejects.toMatchObject(install)
       const errors: unknown[] = []
       const worker = await jobs.work(handlers().work as never, { onError: (error) => errors.push(error) })
-      await expect.poll(() => errors.length, { timeout: 5_000 }).toBeGreaterThan(0)
+      await expect.poll(() => errors.length).toBeGreaterThan(0)
       expect(errors[0]).toMatchObject(install)
       const { id } = await jobs.enqueue('ordered', { n: 1, group: 'a' })
       expect(await jobs.finished(id)).toMatchObject({ state: 'completed' })

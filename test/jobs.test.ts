@@ -61,7 +61,7 @@ describe.each(placeKinds)('jobs on $name', ({ make, missing }) => {
     return worker
   }
 
-  const finished = (id: string) => jobs.finished(id, { signal: AbortSignal.timeout(5_000) })
+  const finished = (id: string) => jobs.finished(id, { signal: AbortSignal.timeout(20_000) })
 
   it('run, and keep what their handlers return', async () => {
     await work({ add: ({ n }) => n + 1 })

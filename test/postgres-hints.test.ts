@@ -52,11 +52,11 @@ function listeningBy(pool: pg.Pool, Client: typeof pg.Client): PgPool {
 
 describe('a commit on PostgreSQL', () => {
   it('is told to other processes at once, without waiting for them to look', async () => {
-    // They would look every half second only.
-    const found = await delays({ pollMs: 500 }, 20)
+    // They would look every three seconds only.
+    const found = await delays({ pollMs: 3_000 }, 20)
     const [p50, last] = [found[10] ?? Number.NaN, found.at(-1) ?? Number.NaN]
     console.log(`from commit to delivery: p50 ${p50.toFixed(1)} ms, longest ${last.toFixed(1)} ms`)
-    expect(p50).toBeLessThan(250)
+    expect(p50).toBeLessThan(1_500)
   })
 
   it('is found by those who look, where notifications are switched off', async () => {

@@ -70,7 +70,7 @@ describe.each(placeKinds)('an inline projection on $name', ({ make, missing }) =
         (error: { code: string }) => error.code,
       )
     expect(['appended', 'unavailable']).toContain(await append())
-    await expect.poll(append, { timeout: 5_000 }).toBe('appended')
+    await expect.poll(append).toBe('appended')
     expect(await ledger.projection(one).verify()).toMatchObject({ ok: true })
     const next = await open([one, two])
     expect(await next.projection(two).verify()).toMatchObject({ ok: true, keys: 2 })
@@ -267,7 +267,7 @@ describe('an inline projection within a transaction of the caller', () => {
       void switchOn(port, two as unknown as Projection, [one, two] as never, never)
       await port.died
       expect(await append()).toBe('unavailable')
-      await expect.poll(append, { timeout: 5_000 }).toBe('appended')
+      await expect.poll(append).toBe('appended')
       expect(await ledger.projection(one).verify()).toMatchObject({ ok: true, events: 2 })
     } finally {
       await store.close()

@@ -36,9 +36,9 @@ class Silent extends Forward {
 const forever = <T>() => new Promise<T>(() => {})
 
 describe('a store whose backend does not answer', () => {
-  async function openSilent() {
+  async function openSilent(deadlineMs = 500) {
     const backend = new Silent(memory())
-    const store = await open(backend, 100)
+    const store = await open(backend, deadlineMs)
     const { log } = store.domain('chat')
     await log.append('s', { type: 'said', data: 0 })
     backend.isSilent = true
@@ -50,7 +50,7 @@ describe('a store whose backend does not answer', () => {
     const since = performance.now()
     await expect(log.read('s')).rejects.toEqual(failing('timeout'))
     await expect(log.append('s', { type: 'said', data: 1 })).rejects.toEqual(failing('unknown'))
-    expect(performance.now() - since).toBeLessThan(1_000)
+    expect(performance.now() - since).toBeLessThan(3_000)
   })
 
   it('ends a watch without an error when its signal aborts while authority is looked for', async () => {
@@ -103,10 +103,12 @@ describe('a store whose backend does not answer', () => {
   })
 
   it('does not keep a caller beyond the deadline to find out by an id', async () => {
-    const { backend, log } = await openSilent()
+    const deadlineMs = 1_000
+    const { backend, log } = await openSilent(deadlineMs)
     const since = performance.now()
     await expect(log.append('s', { type: 'said', data: 1 }, { id: 'r1' })).rejects.toEqual(failing('unknown'))
-    expect(performance.now() - since).toBeLessThan(150)
+    // Finding out has no deadline of its own, which would end at twice this one.
+    expect(performance.now() - since).toBeLessThan(1.9 * deadlineMs)
     backend.isSilent = false
   })
 })

@@ -300,7 +300,7 @@ describe('what cannot be done within a transaction', () => {
   })
 
   it('a plain commit of the same domain, awaited inside, waits for its own caller until the deadline', async () => {
-    const hasty = await openStore(`${url}?schema=${schema}`, { domains, deadlineMs: 300 })
+    const hasty = await openStore(`${url}?schema=${schema}`, { domains, deadlineMs: 1_500 })
     await holder.transaction(async ({ client }) => {
       await hasty.domain('app').within(client).log.append('s', event(1))
       await expect(hasty.domain('app').log.append('s', event(2))).rejects.toMatchObject({ code: 'unknown' })

@@ -87,9 +87,9 @@ describe.each(placeKinds)('attending to moves, memory to $name', ({ make, missin
     await Promise.all(writers)
     const source = two.store.backends.get('old') as Backend
     const notes = () => readEntries<CallersNote>({ domain: 'app', source }, 'callers-')
-    await expect.poll(async () => (await notes()).length, { timeout: 5_000 }).toBeGreaterThanOrEqual(1)
+    await expect.poll(async () => (await notes()).length).toBeGreaterThanOrEqual(1)
     // Those of both cutovers are noted together when nobody waits any more.
-    await expect.poll(async () => (await notes()).length, { timeout: 5_000 }).toBe(2)
+    await expect.poll(async () => (await notes()).length).toBe(2)
     for (const { value } of await notes()) {
       expect(value.count).toBeGreaterThanOrEqual(1)
       expect(value.count).toBeLessThanOrEqual(16)
@@ -127,7 +127,7 @@ describe('a store', () => {
     } finally {
       rmSync(folder, { recursive: true, force: true })
     }
-  }, 30_000)
+  })
 })
 
 describe('a histogram', () => {

@@ -49,7 +49,7 @@ describe.each(placePairs)('acknowledgements that wait for the copy, $name', ({ a
   afterEach(() => two?.store.close())
 
   const report = () => two.store.attendance('app')?.await
-  const waiting = () => expect.poll(() => report()?.isDegraded, { timeout: 5_000, interval: 5 }).toBe(false)
+  const waiting = () => expect.poll(() => report()?.isDegraded, { interval: 5 }).toBe(false)
   const headOf = async (name: string) => (await (two.store.backends.get(name) as Backend).fence('app')).head
   const append = (n: number) => two.store.domain('app').log.append(`s${n % 4}`, { type: 'T', data: n })
 

@@ -185,7 +185,7 @@ describe('calls while nobody holds authority', () => {
   })
 
   it('fail as fenced when their deadline is over, and as aborted by their signal; nothing is written', async () => {
-    const { store, app, sides } = await sealed(300)
+    const { store, app, sides } = await sealed(1_000)
     const aborting = new AbortController()
     const since = performance.now()
     const late = app.log.append('s', { type: 'E', data: 0 })
@@ -193,7 +193,7 @@ describe('calls while nobody holds authority', () => {
     aborting.abort()
     await expect(given).rejects.toMatchObject({ code: 'aborted' })
     await expect(late).rejects.toMatchObject({ code: 'fenced', message: expect.stringContaining('sealed') })
-    expect(performance.now() - since).toBeLessThan(1_500)
+    expect(performance.now() - since).toBeLessThan(4_000)
     await reopen(sides)
     expect((await app.log.read('s')).events).toEqual([])
     await app.log.append('s', { type: 'E', data: 2 })
@@ -221,7 +221,7 @@ describe('calls while nobody holds authority', () => {
   it('find the new side though the old one, where a process knew the domain, cannot be reached any more', async () => {
     const { store, sides, a, b } = await sealed()
     await reopen(sides)
-    const idle = await openStore({ a, b }, { domains, deadlineMs: 200, attendEveryMs: 1_000_000 })
+    const idle = await openStore({ a, b }, { domains, deadlineMs: 1_000, attendEveryMs: 1_000_000 })
     await idle.domain('app').log.append('s', { type: 'E', data: 0 })
     await catchUp(sides)
     await cutover(sides)

@@ -37,7 +37,7 @@ beforeEach(async () => {
   const stop = new AbortController()
   const running = move.run({ signal: stop.signal })
   await expect
-    .poll(async () => (await move.status()).mover?.digests, { timeout: 10_000 })
+    .poll(async () => (await move.status()).mover?.digests)
     .toMatchObject({ isEqual: false, head: expect.any(Number) })
   stop.abort()
   await running

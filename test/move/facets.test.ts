@@ -191,7 +191,7 @@ describe.each(placePairs)('under traffic, from $name and back and there again', 
     const placed = Array.from({ length: counts.placed }, (_, i) => i)
     const total = placed.reduce((x, y) => x + y, 0)
     const value = async (id: string) => (await app.documents('totals').get(id))?.value
-    const polling = { timeout: 15_000, interval: 20 }
+    const polling = { interval: 20 }
     await expect.poll(() => value('once'), polling).toBe(total)
     await expect.poll(() => seen.least.size, polling).toBe(counts.placed)
     await expect.poll(() => seen.live.length, polling).toBe(counts.placed)

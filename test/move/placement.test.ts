@@ -210,7 +210,7 @@ describe('the limits of both sides', () => {
     stores.push(after)
     const alone = await openStore(
       { a: after.backends.get('a') as Backend },
-      { domains: { app: {} }, deadlineMs: 200 },
+      { domains: { app: {} }, deadlineMs: 1_000 },
     )
     await moveOver(sidesOf(after as never))
     await expect(append(alone as never, 200)).rejects.toMatchObject({ code: 'fenced' })

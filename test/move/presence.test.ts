@@ -51,7 +51,7 @@ describe.each(placeKinds.filter(({ name }) => name !== 'memory'))(
       await move.start()
       const { incarnation } = await (able.backends.get('new') as Backend).fence('app')
       const lacking = async () => processesWithout(await seen(able), incarnation).map(({ name }) => name)
-      await expect.poll(lacking, { timeout: 5_000 }).toEqual(['unable'])
+      await expect.poll(lacking).toEqual(['unable'])
     })
 
     it('ends for those who give no sign of life, and what they left is removed', async () => {

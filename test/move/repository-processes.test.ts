@@ -224,11 +224,11 @@ describe.each([{ to: 'sqlite' }, { to: 'postgres' }] as const)(
         await routed.repository.add(key, `meanwhile/${i}`)
         crowd.acknowledged.push(`meanwhile/${i}`)
         child.kill('SIGCONT')
-        await expect.poll(() => crowd.acknowledged.length, { timeout: 10_000 }).toBeGreaterThan(before + 3)
+        await expect.poll(() => crowd.acknowledged.length).toBeGreaterThan(before + 3)
         expect(flipped.pauseMs).toBeLessThan(2_000)
       }
       await crowd.end()
-      await expect.poll(() => routed.move.retry(), { timeout: 10_000 }).toBe(0)
+      await expect.poll(() => routed.move.retry()).toBe(0)
       const lead = stops % 2 === 1 ? next : legacy
       const verdict = judge(crowd.acknowledged, crowd.unknown, await allOf(lead.ledger))
       const seconds = (performance.now() - since) / 1_000
@@ -263,9 +263,9 @@ describe('without a fence in the store', () => {
     const key = await crowd.stop(child)
     await insist(() => routed.move.cutover({ force: true }))
     child.kill('SIGCONT')
-    await expect.poll(() => crowd.unknown, { timeout: 10_000 }).toHaveLength(1)
+    await expect.poll(() => crowd.unknown).toHaveLength(1)
     await crowd.end()
-    await expect.poll(() => routed.move.retry(), { timeout: 10_000 }).toBe(0)
+    await expect.poll(() => routed.move.retry()).toBe(0)
     // The new side leads: what came late to the old one does not count, and does not stay there.
     expect(await next.ledger.entries(key)).not.toContain(crowd.unknown[0])
     expect((await routed.move.verify()).divergences).toEqual([])
@@ -287,7 +287,7 @@ describe('without a fence in the store', () => {
     await ended
     // This is what is not promised: see docs/repositories.md.
     expect(await legacy.ledger.entries(key)).toHaveLength(before.length + 1)
-    await expect.poll(() => routed.move.retry(), { timeout: 10_000 }).toBe(0)
+    await expect.poll(() => routed.move.retry()).toBe(0)
     expect(await routed.move.verify()).toMatchObject({ divergences: [{ key }] })
     expect(judge(crowd.acknowledged, [], await allOf(next.ledger))).toMatchObject({ lost: [], doubled: [] })
   }, 60_000)

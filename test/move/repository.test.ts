@@ -322,10 +322,10 @@ describe('the gaps of a routed repository', () => {
       expect(await repository.entries('a')).toEqual(['1'])
       return shadow()
     }
-    await expect.poll(read, { timeout: 5_000 }).not.toMatchObject({ equal: 0 })
+    await expect.poll(read).not.toMatchObject({ equal: 0 })
     await next.add('a', 'planted')
     expect(await repository.entries('a')).toEqual(['1'])
-    await expect.poll(shadow, { timeout: 5_000 }).toMatchObject({
+    await expect.poll(shadow).toMatchObject({
       ...{ divergence: 1, failed: 0 },
       examples: [{ method: 'entries', leading: '["1"]', following: '["1","planted"]' }],
     })

@@ -32,9 +32,8 @@ describe.each(placePairs)('shadow reads, $name', ({ a, b, missing }) => {
   afterEach(() => two?.store.close())
 
   const report = () => two.store.attendance('app')?.shadow
-  const attended = () => expect.poll(report, { timeout: 5_000 }).toBeDefined()
-  const found = (counts: Counts) =>
-    expect.poll(() => report()?.counts, { timeout: 5_000, interval: 5 }).toMatchObject(counts)
+  const attended = () => expect.poll(report).toBeDefined()
+  const found = (counts: Counts) => expect.poll(() => report()?.counts, { interval: 5 }).toMatchObject(counts)
   const things = () => two.store.domain('app').documents('things')
 
   it('are equal where the copy is, whatever is read', async () => {
@@ -131,9 +130,7 @@ describe.each(placePairs)('shadow reads, $name', ({ a, b, missing }) => {
     await Promise.all(Array.from({ length: 400 }, (_, i) => things().get(`t${i % 12}`)))
     await expect.poll(() => report()?.counts.dropped).toBeGreaterThan(100)
     release()
-    await expect
-      .poll(() => (report()?.counts.equal ?? 0) + (report()?.counts.dropped ?? 0), { timeout: 5_000 })
-      .toBe(400)
+    await expect.poll(() => (report()?.counts.equal ?? 0) + (report()?.counts.dropped ?? 0)).toBe(400)
   })
 
   it('are added up for whoever asks, and end when they are set to none', async () => {
