@@ -111,14 +111,19 @@ describe('the judge of moves', () => {
   })
   const did = (position: number, seq: number, operation: number) =>
     event(position, 'done-once', seq, 'did', operation)
+  const key = { kind: 'document', name: 'r' } as const
+  const begun = (value: number, from: number): Told => ({
+    kind: 'begun',
+    ...{ mark: `r ${from}`, key, from, call: { kind: 'write', value } },
+  })
   const write = (value: number, revision: number, from: number): Told => ({
     kind: 'register',
-    key: { kind: 'document', name: 'r' },
+    ...{ mark: `r ${from}`, key },
     operation: { from, to: from + 1, call: { kind: 'write', value }, answer: { kind: 'written', revision } },
   })
   const readAs = (value: number, revision: number, from: number): Told => ({
     kind: 'register',
-    key: { kind: 'document', name: 'r' },
+    ...{ mark: `r ${from}`, key },
     operation: { from, to: from + 1, call: { kind: 'read' }, answer: { kind: 'found', revision, value } },
   })
   const seen = (events: number[], outOfOrder = 0): Told => ({
@@ -195,6 +200,17 @@ describe('the judge of moves', () => {
       'a read of what was overwritten before',
       { told: [...told, write(1, 3, 0), write(2, 4, 2), readAs(1, 3, 4)] },
       { notLinearizable: 1 },
+    ],
+    ['a read of what nobody wrote', { told: [...told, readAs(1, 3, 4)] }, { notLinearizable: 1 }],
+    [
+      'nothing in a read of what a caller wrote who was killed before it was told',
+      { told: [...told, begun(1, 0), readAs(1, 3, 4)] },
+      {},
+    ],
+    [
+      'a read of what somebody wrote who was told that it was not written',
+      { told: [...told, begun(1, 0), failed('unavailable', 'r 0'), readAs(1, 3, 4)] },
+      { notLinearizable: 1, errors: 1 },
     ],
   ]
 

@@ -214,12 +214,22 @@ function jobFaults(told: readonly Told[], events: readonly EventItem[], jobs: Wh
 
 function historiesOf(told: readonly Told[]): [Key, Operation[]][] {
   const histories = new Map<string, [Key, Operation[]]>()
-  for (const entry of told) {
-    if (entry.kind !== 'register') continue
-    const { key, operation } = entry
+  const add = (key: Key, operation: Operation) => {
     const history = histories.get(`${key.kind} ${key.name}`)
     if (history === undefined) histories.set(`${key.kind} ${key.name}`, [key, [operation]])
     else history[1].push(operation)
+  }
+  const answered = new Set<string>()
+  for (const entry of told) {
+    if (entry.kind === 'register') add(entry.key, entry.operation)
+    if ((entry.kind === 'register' || entry.kind === 'failed') && entry.mark !== undefined)
+      answered.add(entry.mark)
+  }
+  // Of a caller who was killed before it was told: it may have been written, or not.
+  for (const entry of told) {
+    if (entry.kind !== 'begun' || answered.has(entry.mark)) continue
+    const { key, from, call } = entry
+    add(key, { from, to: Number.POSITIVE_INFINITY, call, answer: { kind: 'unknown' } })
   }
   return [...histories.values()]
 }

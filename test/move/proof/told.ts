@@ -1,7 +1,7 @@
 /** What the callers of the proof are told, one entry each: kept where a process that is killed cannot take it along. */
 import { openSync, readdirSync, readFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Operation } from '../../linearizability/checker.ts'
+import type { Call, Operation } from '../../linearizability/checker.ts'
 import type { Key } from '../../linearizability/record.ts'
 import type { Seen } from '../../process/tasks.ts'
 
@@ -23,8 +23,16 @@ export type Told =
       readonly code: string
       readonly message: string
     }
-  /** A step of a register's history. */
-  | { readonly kind: 'register'; readonly key: Key; readonly operation: Operation }
+  /** A step of a register's history is about to be taken. */
+  | {
+      readonly kind: 'begun'
+      readonly mark: string
+      readonly key: Key
+      readonly from: number
+      readonly call: Call
+    }
+  /** It was answered. */
+  | { readonly kind: 'register'; readonly mark: string; readonly key: Key; readonly operation: Operation }
   /** All that a reader of the feed was given, from its start to the end mark. */
   | { readonly kind: 'seen'; readonly seen: Seen }
   /** The answer to an operation that others asked for too. */

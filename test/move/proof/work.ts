@@ -147,7 +147,7 @@ async function write(caller: Caller, role: number): Promise<void> {
 const stepsPerKey = 100
 
 /** Reads and writes documents and streams that all others read and write as well. */
-async function stepRegister(caller: Caller): Promise<void> {
+async function stepRegister(caller: Caller, role: number): Promise<void> {
   const { store, who, tell, random } = caller
   const seen = new Map<string, number>()
   await again(caller, async (n) => {
@@ -158,17 +158,20 @@ async function stepRegister(caller: Caller): Promise<void> {
     const isNumber = chosen.kind === 'write' && chosen.value !== null
     const call = isNumber ? { ...chosen, value: (chosen.value as number) * 64 + who.number } : chosen
     const from = moment()
-    const answer = await noted(caller, 'register', () => ask(store, key, call))
+    const mark = `${who.number}.${role} ${n}`
+    if (call.kind === 'write') tell({ kind: 'begun', mark, key, from, call })
+    const answer = await noted(caller, 'register', () => ask(store, key, call), mark)
     if (answer === undefined || answer.kind === 'unknown')
       tell({
         kind: 'failed',
         what: 'register',
+        mark,
         code: answer?.kind ?? 'retryable',
         message: JSON.stringify(call),
       })
     if (answer === undefined || (answer.kind === 'unknown' && call.kind === 'read')) return
     const to = answer.kind === 'unknown' ? Number.POSITIVE_INFINITY : moment()
-    tell({ kind: 'register', key, operation: { from, to, call, answer } })
+    tell({ kind: 'register', mark, key, operation: { from, to, call, answer } })
     const revision = revisionIn(call, answer)
     if (revision !== undefined) seen.set(key.name, revision)
   })
