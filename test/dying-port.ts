@@ -11,7 +11,8 @@ export class DyingPort extends ForwardPort {
   readonly #isLast: (commit: Commit) => boolean
   #isDead = false
   #resolve = () => {}
-  /** Settles when it is dead. */
+  readonly #underWay = new Set<Promise<Outcome>>()
+  /** Settles when it is dead, and what it had under way has come to its end: nothing of it changes any more. */
   readonly died = new Promise<void>((resolve) => {
     this.#resolve = resolve
   })
@@ -24,13 +25,23 @@ export class DyingPort extends ForwardPort {
 
   die(): void {
     this.#isDead = true
-    this.#resolve()
+    void Promise.allSettled(this.#underWay).then(() => this.#resolve())
   }
 
   override async commit(commit: Commit, options?: CallOptions): Promise<Outcome> {
-    const outcome = await this.#alive(() => super.commit(commit, options))
+    const outcome = await this.#alive(() => this.#commit(commit, options))
     if (outcome.kind === 'committed' && this.#isLast(commit)) this.die()
     return this.#alive(async () => outcome)
+  }
+
+  async #commit(commit: Commit, options: CallOptions | undefined): Promise<Outcome> {
+    const committing = super.commit(commit, options)
+    this.#underWay.add(committing)
+    try {
+      return await committing
+    } finally {
+      this.#underWay.delete(committing)
+    }
   }
 
   override read(...call: Parameters<Port['read']>) {

@@ -295,7 +295,7 @@ describe.each(placeKinds)('jobs on $name', ({ make, missing }) => {
     await begun.opened
     await other.store.close()
     await first.done
-    await work({ add: ({ n }) => n }, { leaseMs: 300 })
+    await work({ add: ({ n }) => n }, { leaseMs: 3_000 })
     expect(await finished(id)).toMatchObject({ state: 'completed', attempt: 2 })
   })
 

@@ -156,7 +156,7 @@ describe.each(placeKinds)('a subscription on $name', ({ make, missing }) => {
     const of = (who: string): Options => ({
       name: 'one',
       filter: { types: ['said'] },
-      ttlMs: 1_000,
+      ttlMs: 10_000,
       handle: () => by.push(who),
     })
     const other = (await place.open(domains)).domain('app') as App

@@ -20,7 +20,7 @@ describe.each(placeKinds.filter(({ name }) => name !== 'memory'))(
       for (const store of stores.splice(0)) await store.close()
     })
 
-    async function open(name: string, hasTarget: boolean, everyMs = 100): Promise<Store<typeof domains>> {
+    async function open(name: string, hasTarget: boolean, everyMs = 5_000): Promise<Store<typeof domains>> {
       const backends = hasTarget ? { old: place.url as string, new: 'memory:' } : { old: place.url as string }
       const store = await openStore(backends, { domains, presence: { name, everyMs } })
       stores.push(store)
@@ -45,8 +45,8 @@ describe.each(placeKinds.filter(({ name }) => name !== 'memory'))(
     })
 
     it('tells who cannot reach the copy that a move goes to', async () => {
-      const able = await open('able', true)
-      await open('unable', false)
+      const able = await open('able', true, 100)
+      await open('unable', false, 100)
       const move = await able.move('app', { to: 'new' })
       await move.start()
       const { incarnation } = await (able.backends.get('new') as Backend).fence('app')

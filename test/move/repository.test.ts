@@ -298,7 +298,7 @@ describe('the gaps of a routed repository', () => {
     const writing = repository.add('a', '1')
     await expect.poll(() => move.gaps()).toHaveLength(1)
     // Reads are served all the while.
-    const cutting = move.cutover({ force: true, maxPauseMs: 200 })
+    const cutting = move.cutover({ force: true, maxPauseMs: 2_000 })
     await expect.poll(async () => (await move.status()).phase).toBe('sealed')
     expect(await repository.entries('a')).toEqual([])
     await expect(cutting).rejects.toMatchObject({ code: 'gate', details: { permits: 1 } })
