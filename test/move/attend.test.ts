@@ -3,7 +3,6 @@ import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Backend } from '../../src/backend/backend.ts'
@@ -79,9 +78,10 @@ describe.each(placeKinds)('attending to moves, memory to $name', ({ make, missin
         longest = Math.max(longest, performance.now() - since)
       }
     })
-    await pause(30)
+    await append(8)
     await move.cutover({ force: true })
-    await pause(30)
+    // Behind all that were held: who waits on through the rollback has waited for that one alone.
+    await append(8)
     await move.rollback({ force: true })
     stop.abort()
     await Promise.all(writers)

@@ -8,7 +8,7 @@ import { placePairs } from '../places.ts'
 import { type BothSides, bothSides, catchUp, sidesOf, step } from './both-sides.ts'
 
 const domains = { app: {} } as const
-const maxPauseMs = 1_500
+const maxPauseMs = 1_000
 
 describe.each(placePairs)('a coordinator that died moving from $name', (pair) => {
   let places: BothSides
@@ -69,7 +69,7 @@ describe.each(placePairs)('a coordinator that died moving from $name', (pair) =>
     await catchUp(sides)
     await step(sides, 'seal')
     const waiting = append(0)
-    await pause(2 * maxPauseMs)
+    await pause(1.5 * maxPauseMs)
     expect(await sides.source.fence('app')).toMatchObject({ role: 'sealed' })
     await step(sides, 'decide')
     await waiting
