@@ -311,7 +311,7 @@ describe('a mover between stores that fail', () => {
     expect(calls).toBeLessThanOrEqual(30)
   })
 
-  it('stops for a pause and changes its pace soon, while it works', async () => {
+  it('stops for a pause and changes its pace within about a second, while it works', async () => {
     const moving = await store.move('app', { to: 'b' })
     await moving.start({ settings: { pageItems: 5, maxRate: 100 } })
     for (let i = 0; i < 20; i++)
@@ -322,16 +322,16 @@ describe('a mover between stores that fail', () => {
     const mover = move((options) => moving.run(options))
     await mover.until(({ records }) => records > 0)
     await moving.pause()
-    await mover.until(({ state }) => state === 'paused', 4_000)
+    await mover.until(({ state }) => state === 'paused', 1_500)
     const { head } = await target.fence('app')
     await pause(300)
     expect((await target.fence('app')).head).toBe(head)
     await expect(moving.catchUp()).rejects.toMatchObject({ code: 'gate' })
     await moving.resume()
-    await mover.until(({ state }) => state === 'copying', 4_000)
+    await mover.until(({ state }) => state === 'copying', 1_500)
     expect(mover.said.at(-1)?.throttle).toContainEqual(expect.objectContaining({ cause: 'rate' }))
     await moving.set({ maxRate: null })
-    await mover.until(({ state }) => state === 'waiting', 10_000)
+    await mover.until(({ state }) => state === 'waiting', 2_500)
     await mover.end()
   })
 
