@@ -20,8 +20,7 @@ import {
 } from './linearizability/record.ts'
 import { append } from './proof.ts'
 
-/** 500 for the whole proof. */
-const count = Number(process.env.UNDERPIN_HISTORIES ?? 200)
+const count = Number(process.env.UNDERPIN_HISTORIES ?? 500)
 const seed = Number(process.env.UNDERPIN_SEED ?? Date.now() % 1_000_000)
 /** Histories with something going on beside them. */
 const few = Math.min(count, 20)

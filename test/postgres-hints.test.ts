@@ -56,7 +56,7 @@ describe('a commit on PostgreSQL', () => {
     const found = await delays({ pollMs: 3_000 }, 20)
     const [p50, last] = [found[10] ?? Number.NaN, found.at(-1) ?? Number.NaN]
     console.log(`from commit to delivery: p50 ${p50.toFixed(1)} ms, longest ${last.toFixed(1)} ms`)
-    expect(p50).toBeLessThan(1_500)
+    expect(p50).toBeLessThan(250)
   })
 
   it('is found by those who look, where notifications are switched off', async () => {
