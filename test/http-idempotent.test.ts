@@ -12,6 +12,7 @@ import {
   parseIdempotencyKey,
 } from '../src/http/http.ts'
 import { type Domain, openStore, type Transaction } from '../src/index.ts'
+import { gate, hold } from './gate.ts'
 import { placeKinds } from './places.ts'
 
 let orders: Domain
@@ -271,35 +272,20 @@ describe('an idempotent handler', () => {
   })
 
   it('under way for another process answers 409 with Retry-After', async () => {
-    let [begin, open] = [() => {}, () => {}]
-    const begun = new Promise<void>((resolve) => (begin = resolve))
-    const opened = new Promise<void>((resolve) => (open = resolve))
+    const [begun, { open, opened }] = [gate(), gate()]
     const answer = idempotent(orders)(async () => {
-      begin()
+      begun.open()
       await opened
       return new Response('done')
     })
     const first = answer(post('a', ''))
-    await begun
+    await begun.opened
     const second = await answer(post('a', ''))
     expect([second.status, second.headers.get('retry-after')]).toEqual([409, '1'])
     open()
     expect((await first).status).toBe(200)
   })
 })
-
-/** Has a lock, until it is told to release it. */
-async function hold(domain: typeof orders, key: string) {
-  let release = () => {}
-  let held: Promise<void> | undefined
-  await new Promise<void>((begun) => {
-    held = domain.withLock(key, () => {
-      begun()
-      return new Promise<void>((resolve) => (release = resolve))
-    })
-  })
-  return { release: () => release(), held }
-}
 
 describe('a handler with a lock', () => {
   const locked = (request: Request) => new URL(request.url).pathname
@@ -336,19 +322,19 @@ describe('a handler with a lock', () => {
     const store = await openStore('memory:', { domains: { orders: {} }, deadlineMs: 500 })
     closers.push(() => store.close())
     const hurried = store.domain('orders')
-    const { release, held } = await hold(hurried, '/a')
+    const { open, holding } = await hold(hurried, '/a')
     const answer = idempotent(hurried, { lock: locked })(() => new Response('done'))
     const response = await answer(to('/a', 'k'))
     expect([response.status, response.headers.get('retry-after')]).toEqual([409, '1'])
-    release()
-    await held
+    open()
+    await holding
     expect((await answer(to('/a', 'k'))).status).toBe(200)
   })
 })
 
 describe('a request whose caller has gone', () => {
   it('waits for the lock no longer, and does nothing', async () => {
-    const { release, held } = await hold(orders, 'busy')
+    const { open, holding } = await hold(orders, 'busy')
     const gone = new AbortController()
     const answer = idempotent(orders, { lock: () => 'busy' })((_request, tx) => {
       tx.append('busy', { type: 'done', data: null })
@@ -365,8 +351,8 @@ describe('a request whose caller has gone', () => {
     const first = asked('k', gone.signal)
     setImmediate(() => gone.abort())
     expect((await first).status).toBe(409)
-    release()
-    await held
+    open()
+    await holding
     expect((await asked('other')).status).toBe(200)
     expect(await orders.log.seq('busy')).toBe(1)
   })

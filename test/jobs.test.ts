@@ -10,6 +10,7 @@ import {
   type Store,
   type Worker,
 } from '../src/index.ts'
+import { gate } from './gate.ts'
 import { type Place, placeKinds } from './places.ts'
 
 const domains = {
@@ -21,13 +22,6 @@ const definitions = defineJobs({
   slow: job<{ n: number }>({ timeoutMs: 100, retry: { attempts: 1 } }),
   narrow: job<{ n: number }>({ concurrency: 2 }),
 })
-
-/** A promise that is settled from outside. */
-function gate(): { readonly opened: Promise<void>; open(): void } {
-  let open = () => {}
-  const opened = new Promise<void>((resolve) => (open = resolve))
-  return { opened, open }
-}
 
 describe.each(placeKinds)('jobs on $name', ({ make, missing }) => {
   let place: Place

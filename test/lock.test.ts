@@ -4,29 +4,10 @@ import type { Backend } from '../src/backend/backend.ts'
 import { collection, openBackend, openStore, UnderpinError } from '../src/index.ts'
 import { Route } from '../src/route.ts'
 import { Forward } from '../src/wrapper/forward.ts'
+import { gate, hold } from './gate.ts'
 import { placeKinds } from './places.ts'
 
 const domains = { app: { collections: { things: collection<{ by: string }>() } } }
-
-/** A promise and what settles it. */
-function gate() {
-  let open = () => {}
-  const opened = new Promise<void>((resolve) => {
-    open = resolve
-  })
-  return { open, opened }
-}
-
-/** Has the lock, until it is opened. */
-async function hold(domain: { withLock<R>(key: string, work: () => Promise<R>): Promise<R> }) {
-  const [entered, { open, opened }] = [gate(), gate()]
-  const holding = domain.withLock('k', () => {
-    entered.open()
-    return opened
-  })
-  await entered.opened
-  return { holding, open }
-}
 
 describe.each(placeKinds)('a lock on $name', ({ make, missing }) => {
   beforeEach(({ skip }) => skip(missing !== '', missing))
@@ -97,7 +78,7 @@ describe.each(placeKinds)('a lock on $name', ({ make, missing }) => {
 
   it('that is not had in time fails with locked and names the holder, in this process and in another', async () => {
     const [here, there] = await processes()
-    const { holding, open } = await hold(here)
+    const { holding, open } = await hold(here, 'k')
     for (const waitMs of [0, 60])
       for (const domain of [here, there])
         await expect(domain.withLock('k', () => 'never', { waitMs })).rejects.toMatchObject({
@@ -111,7 +92,7 @@ describe.each(placeKinds)('a lock on $name', ({ make, missing }) => {
 
   it('ends the waiting of those whose signal aborts, and they miss no turn of others', async () => {
     const [here, there] = await processes()
-    const { holding, open } = await hold(here)
+    const { holding, open } = await hold(here, 'k')
     const abort = new AbortController()
     const waiting = [here, there].map((domain) =>
       domain.withLock('k', () => 'never', { signal: abort.signal }),

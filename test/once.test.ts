@@ -3,19 +3,12 @@ import { canonicalJson } from '../src/facet/once/canonical.ts'
 import { collection, idempotencyToken, systemClock, UnderpinError } from '../src/index.ts'
 import { limits } from '../src/model/limit.ts'
 import { Route } from '../src/route.ts'
+import { gate } from './gate.ts'
 import { placeKinds } from './places.ts'
 
 const domains = { app: { collections: { counts: collection<{ n: number }>() } } }
 const token = idempotencyToken('orders', 'key-1')
 const request = { order: 7, lines: [{ sku: 'lamp', n: 2 }] }
-
-function gate() {
-  let open = () => {}
-  const opened = new Promise<void>((resolve) => {
-    open = resolve
-  })
-  return { open, opened }
-}
 
 describe.each(placeKinds)('work done once on $name', ({ make, missing }) => {
   beforeEach(({ skip }) => skip(missing !== '', missing))
