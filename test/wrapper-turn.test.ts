@@ -1,4 +1,7 @@
 import { describe, expect, it } from 'vitest'
+import { memory } from '../src/backend/memory.ts'
+import { FakeClock } from '../src/testing/fake-clock.ts'
+import { turn } from '../src/wrapper/turn.ts'
 import { placeKinds } from './places.ts'
 
 /** Calls of a loop that never rests, until a timer has run; at most so many. */
@@ -36,5 +39,32 @@ describe.each(embedded)('a loop of calls that never rests, on $name', ({ make })
     const found = []
     for await (const { data } of app.log.events('s')) found.push(data)
     expect(found).toEqual(numbers)
+  })
+})
+
+/** Its time passes within a turn of the event loop, too. */
+class HandClock extends FakeClock {
+  ms = 0
+  override monotonic(): number {
+    return this.ms
+  }
+}
+
+describe('calls that follow one another within a turn of the event loop', () => {
+  it('wait for the next turn when that has lasted two milliseconds, and not before', async () => {
+    const clock = new HandClock()
+    const backend = turn(clock)(memory())
+    await new Promise((resolve) => setImmediate(resolve))
+    let hasTurned = false
+    setImmediate(() => {
+      hasTurned = true
+    })
+    const found: boolean[] = []
+    for (const at of [0, 1.9, 2]) {
+      clock.ms = at
+      await backend.fence('app')
+      found.push(hasTurned)
+    }
+    expect(found).toEqual([false, false, true])
   })
 })
