@@ -40,7 +40,7 @@ describe.each(placePairs)('a cutover from $name', (pair) => {
       await pause(150)
       ending.abort()
       await mirroring
-      const { pauseMs } = await cutover(side, { maxPauseMs: 10_000 })
+      const { pauseMs } = await cutover(side)
       done.push(Math.round(pauseMs))
       const { isTurned, stage } = await lookFromLead(side)
       expect({ isTurned, stage }).toEqual({ isTurned: true, stage: 'mirroring' })
