@@ -17,6 +17,10 @@ const wanted = Number(process.argv[2] ?? 1_000_000)
 const folder = resolve(process.argv[3] ?? `reports/startup-${wanted}`)
 const [projects, threads, deltas, repeats] = [20, 2_000, 112, 3]
 
+const fail = (error: unknown) => {
+  throw error
+}
+
 if (!existsSync(join(folder, 'desk.db'))) await measured('make the database', () => make(folder))
 const bytes = statSync(join(folder, 'desk.db')).size
 console.log(
@@ -26,12 +30,12 @@ for (let i = 0; i < repeats; i++) {
   const database = await openDatabase(folder)
   dropSnapshots(database.handle)
   await database.close()
-  const desk = await measured('start from all events', () => Desk.open(folder))
+  const desk = await measured('start from all events', () => Desk.open(folder, { onError: fail }))
   const { turns, messages } = desk.state
   console.log(`  replayed ${desk.start.replayed}: ${turns.size} turns, ${messages.size} messages in memory`)
   await measured('take a snapshot', () => desk.snapshot())
   await desk.close()
-  const again = await measured('start from the snapshot', () => Desk.open(folder))
+  const again = await measured('start from the snapshot', () => Desk.open(folder, { onError: fail }))
   console.log(`  snapshot of event ${again.start.snapshot}, replayed ${again.start.replayed}`)
   await again.close()
 }

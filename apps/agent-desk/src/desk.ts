@@ -30,10 +30,15 @@ export interface Start {
   readonly wasRebuilt: boolean
 }
 
+export interface DeskOptions {
+  /** Told of a snapshot that cannot be taken: whatever was asked for is stored all the same. */
+  readonly onError: (error: unknown) => void
+  /** Events between two snapshots; 50,000 if left out. */
+  readonly snapshotEvery?: number
+}
+
 /** Times that a command is decided again because another process changed what it depends on. */
 const attempts = 20
-/** Events behind the last snapshot at which another one is taken. */
-const snapshotEvery = 50_000
 
 export class Desk {
   readonly events: EventStore
@@ -41,10 +46,20 @@ export class Desk {
   readonly #database: Database
   readonly #state: DeskState
   readonly #lanes = new Lanes()
+  readonly #onError: DeskOptions['onError']
+  readonly #snapshotEvery: number
+  /** The last event that a snapshot was tried at: one that fails is not tried again at every event. */
   #snapshotAt: number
 
-  private constructor(database: Database, start: Omit<Start, 'replayed'>, state: DeskState) {
+  private constructor(
+    database: Database,
+    start: Omit<Start, 'replayed'>,
+    state: DeskState,
+    { onError, snapshotEvery = 50_000 }: DeskOptions,
+  ) {
     this.#database = database
+    this.#onError = onError
+    this.#snapshotEvery = snapshotEvery
     this.events = new EventStore(database.desk, database.handle)
     this.#state = state
     this.#snapshotAt = state.sequence
@@ -53,7 +68,7 @@ export class Desk {
   }
 
   /** Opens the desk of a folder: makes or migrates its database, and the state in memory from a snapshot and the events behind it. */
-  static async open(dataDir: string): Promise<Desk> {
+  static async open(dataDir: string, options: DeskOptions): Promise<Desk> {
     const database = await openDatabase(dataDir)
     try {
       const wasRebuilt = areTablesBehind(database.handle)
@@ -63,7 +78,7 @@ export class Desk {
         dropSnapshots(database.handle)
       }
       const state = loadSnapshot(database.handle)
-      return new Desk(database, { snapshot: state.sequence, wasRebuilt }, state)
+      return new Desk(database, { snapshot: state.sequence, wasRebuilt }, state, options)
     } catch (error) {
       await database.close()
       throw error
@@ -117,13 +132,22 @@ export class Desk {
 
   /** Takes a snapshot, and closes the database. */
   async close(): Promise<void> {
-    if (this.#state.sequence > this.#snapshotAt) this.snapshot()
+    if (this.#state.sequence > this.#snapshotAt) this.#trySnapshot()
     await this.#database.close()
   }
 
   snapshot(): void {
-    saveSnapshot(this.handle, this.#state, new Date())
     this.#snapshotAt = this.#state.sequence
+    saveSnapshot(this.handle, this.#state, new Date())
+  }
+
+  /** It only makes the next start shorter: nothing that is done already fails with it. */
+  #trySnapshot(): void {
+    try {
+      this.snapshot()
+    } catch (error) {
+      this.#onError(error)
+    }
   }
 
   async #decide(command: Command): Promise<readonly StoredDeskEvent[]> {
@@ -151,7 +175,7 @@ export class Desk {
   #take(stored: readonly StoredDeskEvent[]): void {
     if (stored[0]?.sequence === this.#state.sequence + 1) for (const event of stored) this.#state.take(event)
     else if ((stored.at(-1)?.sequence ?? 0) > this.#state.sequence) this.catchUp()
-    if (this.#state.sequence - this.#snapshotAt >= snapshotEvery) this.snapshot()
+    if (this.#state.sequence - this.#snapshotAt >= this.#snapshotEvery) this.#trySnapshot()
   }
 }
 

@@ -20,7 +20,7 @@ const feedPauseMs = 500
 
 /** Listens on 127.0.0.1 alone: whoever reaches the desk may run agents. */
 export async function serve(config: Config, onError: (error: unknown) => void): Promise<Served> {
-  const desk = await Desk.open(config.dataDir)
+  const desk = await Desk.open(config.dataDir, { onError })
   const runner = await begin(desk, config, onError)
   const ending = new AbortController()
   const broadcast = new Broadcast(desk)

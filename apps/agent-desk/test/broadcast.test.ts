@@ -3,6 +3,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest'
 import { Broadcast } from '../src/broadcast.ts'
 import { Desk } from '../src/desk.ts'
 import { testFolder } from './support/folder.ts'
+import { strict } from './support/strict.ts'
 
 const folder = testFolder()
 let opened = 0
@@ -13,7 +14,7 @@ let over: AbortController
 let telling: Promise<void>
 beforeEach(async () => {
   dataDir = join(folder, String(opened++))
-  desk = await Desk.open(dataDir)
+  desk = await Desk.open(dataDir, strict)
   broadcast = new Broadcast(desk)
   over = new AbortController()
   telling = broadcast.run(over.signal)
@@ -69,7 +70,7 @@ it('tells a reader that is too slow the rest from the store, without a gap', asy
 })
 
 it('tells what another process stores', async () => {
-  const other = await Desk.open(dataDir)
+  const other = await Desk.open(dataDir, strict)
   const reading = told(0, 3)
   await store(other, 3)
   expect(await reading).toEqual([1, 2, 3])

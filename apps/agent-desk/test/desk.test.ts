@@ -10,6 +10,7 @@ import { dropSnapshots } from '../src/snapshot.ts'
 import { testFolder } from './support/folder.ts'
 import { live } from './support/life.ts'
 import { seededRandom } from './support/random.ts'
+import { strict } from './support/strict.ts'
 
 const folder = testFolder()
 let opened = 0
@@ -17,13 +18,13 @@ let dataDir: string
 let desk: Desk
 beforeEach(async () => {
   dataDir = join(folder, String(opened++))
-  desk = await Desk.open(dataDir)
+  desk = await Desk.open(dataDir, strict)
 })
 afterEach(() => desk.close())
 
 const agent: SimulatedAgent = { kind: 'simulated', seed: 'seed', deltas: 30, delayMs: 0 }
 /** Long, because a busy machine may hold a process up; short where the lease is what is tested. */
-const lease = { leaseMs: 30_000, onError: (error: unknown) => expect.unreachable(String(error)) }
+const lease = { leaseMs: 30_000, ...strict }
 
 async function prepare(on: Desk): Promise<void> {
   await on.dispatch({ type: 'project.add', projectId: 'p', title: 'P', workspaceRoot: '/p' })
@@ -70,7 +71,7 @@ it('makes tables anew at the start when they are not of the last event', async (
   desk.snapshot()
   desk.handle.exec('DELETE FROM projection_threads')
   desk.handle.exec('UPDATE projection_progress SET sequence = 1')
-  const again = await Desk.open(dataDir)
+  const again = await Desk.open(dataDir, strict)
   expect(again.start, 'without a snapshot, which may be of other events').toEqual({
     snapshot: 0,
     replayed: 2,
@@ -84,12 +85,12 @@ it('starts from a snapshot and the events behind it with the state that all even
   await prepare(desk)
   desk.snapshot()
   await desk.dispatch(start('u'))
-  const fromSnapshot = await Desk.open(dataDir)
+  const fromSnapshot = await Desk.open(dataDir, strict)
   expect(fromSnapshot.start).toEqual({ snapshot: 2, replayed: 2, wasRebuilt: false })
   expect(fromSnapshot.state.toText()).toBe(desk.state.toText())
   await fromSnapshot.close()
   dropSnapshots(desk.handle)
-  const fromAll = await Desk.open(dataDir)
+  const fromAll = await Desk.open(dataDir, strict)
   expect(fromAll.start).toEqual({ snapshot: 0, replayed: 4, wasRebuilt: false })
   expect(fromAll.state.toText()).toBe(desk.state.toText())
   await fromAll.close()
@@ -99,14 +100,14 @@ it('uses no snapshot of another version', async () => {
   await prepare(desk)
   desk.snapshot()
   desk.handle.exec("UPDATE state_snapshots SET version = version + 1, state = 'unreadable'")
-  const again = await Desk.open(dataDir)
+  const again = await Desk.open(dataDir, strict)
   expect(again.start.replayed).toBe(2)
   await again.close()
 })
 
 it('decides again what another process made different meanwhile', async () => {
   await prepare(desk)
-  const other = await Desk.open(dataDir)
+  const other = await Desk.open(dataDir, strict)
   const add = (on: Desk, projectId: string) =>
     on.dispatch({ type: 'project.add', projectId, title: projectId, workspaceRoot: '/same' })
   const results = await Promise.allSettled([add(desk, 'a'), add(other, 'b')])
@@ -121,7 +122,7 @@ it('decides again what another process made different meanwhile', async () => {
 
 it('deletes no project in which another process begins a turn meanwhile, be its thread old or new', async () => {
   await prepare(desk)
-  const other = await Desk.open(dataDir)
+  const other = await Desk.open(dataDir, strict)
   const remove = { type: 'project.delete', projectId: 'p' }
   for (const threadId of ['t', 'new']) {
     meanwhile(async () => {
@@ -189,7 +190,7 @@ it('interrupts what runs when it stops, and another process goes on with it to t
 
 it('leaves the turns of a living process alone, and interrupts those of one that is gone', async () => {
   await prepare(desk)
-  const other = await Desk.open(dataDir)
+  const other = await Desk.open(dataDir, strict)
   const turnIn = () => new Reader(other.handle).turn('u')
   const runner = await Runner.begin(desk, { ...lease, leaseMs: 10_000 })
   await runner.dispatch(start('u', { deltas: 1_000, delayMs: 20 }))

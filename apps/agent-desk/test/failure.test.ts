@@ -101,3 +101,24 @@ it('looks after the turns of processes that are gone when looking has failed onc
   await vi.waitFor(() => expect(stateOf()).toBe('interrupted'), { timeout: 30_000 })
   await shows(server, { status: 200, isTaking: true })
 })
+
+it('stores what was asked for when the snapshot behind it cannot be taken, and takes one later', async () => {
+  const dataDir = join(folder, String(opened++))
+  const onError = (error: unknown) => failures.push(error)
+  const desk = await Desk.open(dataDir, { onError, snapshotEvery: 2 })
+  desk.handle.exec(
+    "CREATE TRIGGER full BEFORE INSERT ON state_snapshots BEGIN SELECT RAISE(ABORT, 'The disk is full'); END",
+  )
+  const add = (projectId: string) =>
+    desk.dispatch({ type: 'project.add', projectId, title: 'P', workspaceRoot: `/${projectId}` })
+  for (const projectId of ['a', 'b', 'c']) expect((await add(projectId)).events).toHaveLength(1)
+  expect(failures.map(String)).toEqual([expect.stringContaining('The disk is full')])
+  desk.handle.exec('DROP TRIGGER full')
+  await add('d')
+  await desk.close()
+  const again = await Desk.open(dataDir, { onError })
+  expect(again.start).toMatchObject({ snapshot: 4, replayed: 0 })
+  expect(again.state.projects.size).toBe(4)
+  await again.close()
+  expect(failures).toHaveLength(1)
+})

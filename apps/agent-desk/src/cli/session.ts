@@ -18,7 +18,7 @@ export const exitCodes = { failed: 1, refused: 2, different: 4 } as const
 /** Opens the desk, runs `work` and closes it, whatever comes of it. */
 export async function withDesk<T>(command: Command, work: (session: Session) => T | Promise<T>): Promise<T> {
   const config = configOf(command)
-  const desk = await Desk.open(config.dataDir)
+  const desk = await Desk.open(config.dataDir, { onError: tell })
   try {
     return await work({ desk, reader: new Reader(desk.handle), config })
   } finally {
