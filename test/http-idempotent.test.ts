@@ -4,6 +4,8 @@ import express, { type Request as ExpressRequest } from 'express'
 import fastify, { type FastifyRequest } from 'fastify'
 import { type Context, Hono } from 'hono'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { portOf } from '../src/facet/domain.ts'
+import { grants } from '../src/facet/lease.ts'
 import {
   expressIdempotent,
   fastifyIdempotent,
@@ -329,6 +331,22 @@ describe('a handler with a lock', () => {
     open()
     await holding
     expect((await answer(to('/a', 'k'))).status).toBe(200)
+  })
+
+  it('that loses the lock writes nothing and is answered 409, and goes through when it is sent again', async () => {
+    const ending = { kind: 'delete', collection: grants, id: 'lock//a' } as const
+    let isLost = false
+    const answer = idempotent(orders, { lock: locked })(async (_request, tx) => {
+      if (!isLost) await portOf(orders).commit({ at: 0, writes: [ending], checks: [] })
+      isLost = true
+      tx.append('/a', { type: 'done', data: null })
+      return new Response('done')
+    })
+    const response = await answer(to('/a', 'k'))
+    expect([response.status, response.headers.get('retry-after')]).toEqual([409, '1'])
+    expect(await orders.log.seq('/a')).toBe(0)
+    expect((await answer(to('/a', 'k'))).status).toBe(200)
+    expect(await orders.log.seq('/a')).toBe(1)
   })
 })
 

@@ -198,9 +198,12 @@ describe.each(placeKinds)('work done once on $name', ({ make, missing }) => {
       return domain
     })
     await expect(stray.once(idempotencyToken('o', 'late'), 1, (tx) => place(tx, 2))).rejects.toMatchObject({
-      code: expect.stringMatching(/lost-lease|in-flight/),
+      code: 'lost-lease',
+      details: { id: 'lock/k' },
     })
     expect(await here.log.seq('orders')).toBe(1)
+    const late = await here.once(idempotencyToken('o', 'late'), 1, (tx) => place(tx, 2), { waitMs: 0 })
+    expect(late).toMatchObject({ value: 2, isReplay: false })
   })
 })
 

@@ -149,7 +149,8 @@ export class Domain<E extends NewEvent = NewEvent, C extends Collections = Colle
    * leaves nothing. It may run more than once before it is committed, so its effects belong into the transaction.
    *
    * `request` tells one request from another: fails with `mismatch` if the token was used with another one, with
-   * `in-flight` if somebody is at it for longer than `waitMs`, else like {@link transaction}.
+   * `in-flight` if somebody is at it for longer than `waitMs`, with `lost-lease` if a lock that it is done under was lost,
+   * else like {@link transaction}.
    */
   async once<R>(
     token: IdempotencyToken,

@@ -31,6 +31,7 @@ export interface IdempotentOptions<Original = Request> {
   /**
    * The key of a lock that the request is handled under, one at a time in all processes; none for undefined. Requests wait
    * for it as long as a call to the store may take, then are answered 409; one whose caller has gone waits no longer.
+   * One that loses it on the way has written nothing, and is answered 409.
    */
   readonly lock?: (request: Request, original: Original) => string | undefined
   /** Which responses are kept; those below 500 but 408, 425 and 429 if left out. With one that is not, nothing is written. */
@@ -115,7 +116,7 @@ export async function answer<E extends NewEvent, C extends Collections, Original
   } catch (error) {
     if (error instanceof NotKept) return error.response
     if (isUnderpinError(error, 'in-flight')) return refuse(inFlight)
-    if (isUnderpinError(error, 'locked')) return refuse(busy)
+    if (isUnderpinError(error, 'locked') || isUnderpinError(error, 'lost-lease')) return refuse(busy)
     // Nobody is there to be answered, and nothing was begun.
     if (isUnderpinError(error, 'aborted') && request.signal.aborted) return refuse(busy)
     if (isUnderpinError(error, 'mismatch')) return refuse(keyReused)

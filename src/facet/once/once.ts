@@ -192,7 +192,8 @@ export class Once {
   ): Promise<OnceResult<R>> {
     const isReleased = await giveBack(lease)
     const isUnknown = isUnderpinError(error, 'unknown')
-    const isTakenOver = isUnderpinError(error, 'lost-lease')
+    // A lock around the work may be lost, too: then nobody else need be at it.
+    const isTakenOver = isUnderpinError(error, 'lost-lease') && error.details.id === lease.id
     if (!isUnknown && !isTakenOver && !isOvertaken(error, token)) throw error
     if (isUnknown && isReleased === undefined) throw error
     const kept = await this.#recall(token, fingerprint, {})
