@@ -5,7 +5,7 @@ import fastify, { type FastifyRequest } from 'fastify'
 import { type Context, Hono } from 'hono'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { portOf } from '../src/facet/domain.ts'
-import { grants } from '../src/facet/lease.ts'
+import { grants, lostLease } from '../src/facet/lease.ts'
 import {
   expressIdempotent,
   fastifyIdempotent,
@@ -346,6 +346,25 @@ describe('a handler with a lock', () => {
     expect([response.status, response.headers.get('retry-after')]).toEqual([409, '1'])
     expect(await orders.log.seq('/a')).toBe(0)
     expect((await answer(to('/a', 'k'))).status).toBe(200)
+    expect(await orders.log.seq('/a')).toBe(1)
+  })
+
+  it('that loses the lock behind its commit is answered as it was committed: without a key, it would be done twice', async () => {
+    const late = {
+      withLock: async (key: string, work: (lock: { domain: Domain }) => Promise<Response>) => {
+        await orders.withLock(key, work)
+        throw lostLease(`lock/${key}`)
+      },
+    }
+    const options = { lock: locked, isRequired: false }
+    const answer = idempotent(
+      late as unknown as Domain,
+      options,
+    )((_request, tx) => {
+      tx.append('/a', { type: 'done', data: null })
+      return new Response('done', { status: 201 })
+    })
+    expect((await answer(new Request('http://shop.test/a', { method: 'POST' }))).status).toBe(201)
     expect(await orders.log.seq('/a')).toBe(1)
   })
 })

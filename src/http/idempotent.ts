@@ -31,7 +31,7 @@ export interface IdempotentOptions<Original = Request> {
   /**
    * The key of a lock that the request is handled under, one at a time in all processes; none for undefined. Requests wait
    * for it as long as a call to the store may take, then are answered 409; one whose caller has gone waits no longer.
-   * One that loses it on the way has written nothing, and is answered 409.
+   * One that loses it before its commit has written nothing, and is answered 409.
    */
   readonly lock?: (request: Request, original: Original) => string | undefined
   /** Which responses are kept; those below 500 but 408, 425 and 429 if left out. With one that is not, nothing is written. */
@@ -107,16 +107,20 @@ export async function answer<E extends NewEvent, C extends Collections, Original
     )
     return isReplay ? replay(value) : run.fresh()
   }
+  const lock = options.lock?.(request, original)
+  let answered: Response | undefined
   try {
-    const lock = options.lock?.(request, original)
     if (lock === undefined) return await perform(domain)
     const { ttlMs } = options
     const waiting = { signal: request.signal, ...(ttlMs === undefined ? {} : { ttlMs }) }
-    return await domain.withLock(lock, (held) => perform(held.domain), waiting)
+    return await domain.withLock(lock, async (held) => (answered = await perform(held.domain)), waiting)
   } catch (error) {
+    // The lock was lost behind the commit, which stands: so does its answer.
+    if (answered !== undefined) return answered
     if (error instanceof NotKept) return error.response
     if (isUnderpinError(error, 'in-flight')) return refuse(inFlight)
-    if (isUnderpinError(error, 'locked') || isUnderpinError(error, 'lost-lease')) return refuse(busy)
+    if (isUnderpinError(error, 'locked')) return refuse(busy)
+    if (isUnderpinError(error, 'lost-lease') && lock !== undefined) return refuse(busy)
     // Nobody is there to be answered, and nothing was begun.
     if (isUnderpinError(error, 'aborted') && request.signal.aborted) return refuse(busy)
     if (isUnderpinError(error, 'mismatch')) return refuse(keyReused)
