@@ -77,9 +77,9 @@ class Lockers {
   }
 
   /** Waits until somebody else has written, which must be within the time. */
-  async taken(from: Wrote, withinMs: number): Promise<boolean> {
+  async taken({ token }: Pick<Wrote, 'token'>, withinMs: number): Promise<boolean> {
     for (const until = performance.now() + withinMs; performance.now() < until; await pause(10))
-      if ((await this.last())?.token !== from.token) return true
+      if ((await this.last())?.token !== token) return true
     return false
   }
 
@@ -208,8 +208,7 @@ describe('the judge of overlapping writes', () => {
     const lockers = new Lockers(place.url as string, 'unfenced', app)
     await lockers.start(2)
     const { child, token } = await lockers.stand()
-    const last = { pid: child.pid as number, token }
-    expect(await lockers.taken(last, 20_000)).toBe(true)
+    expect(await lockers.taken({ token }, 20_000)).toBe(true)
     child.kill('SIGCONT')
     await expect.poll(async () => overlaps(await writesOf(app))).toBeGreaterThan(0)
     await lockers.end()

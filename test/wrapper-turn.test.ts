@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { memory } from '../src/backend/memory.ts'
-import { FakeClock } from '../src/testing/fake-clock.ts'
+import { systemClock } from '../src/clock.ts'
 import { turn } from '../src/wrapper/turn.ts'
 import { placeKinds } from './places.ts'
 
@@ -42,18 +42,10 @@ describe.each(embedded)('a loop of calls that never rests, on $name', ({ make })
   })
 })
 
-/** Its time passes within a turn of the event loop, too. */
-class HandClock extends FakeClock {
-  ms = 0
-  override monotonic(): number {
-    return this.ms
-  }
-}
-
 describe('calls that follow one another within a turn of the event loop', () => {
   it('wait for the next turn when that has lasted two milliseconds, and not before', async () => {
-    const clock = new HandClock()
-    const backend = turn(clock)(memory())
+    let ms = 0
+    const backend = turn({ ...systemClock, monotonic: () => ms })(memory())
     await new Promise((resolve) => setImmediate(resolve))
     let hasTurned = false
     setImmediate(() => {
@@ -61,7 +53,7 @@ describe('calls that follow one another within a turn of the event loop', () => 
     })
     const found: boolean[] = []
     for (const at of [0, 1.9, 2]) {
-      clock.ms = at
+      ms = at
       await backend.fence('app')
       found.push(hasTurned)
     }

@@ -10,7 +10,7 @@ import { Forward, type Wrapper } from './forward.ts'
 /**
  * Milliseconds for which calls may follow one another within one turn of the event loop. Whatever else goes on in the
  * process advances by one step a turn: at 10 ms a copy to a server, some dozens of turns a page, was outrun by writers
- * in memory. At 2 ms it keeps up, and the writers are no slower.
+ * in memory. At 2 ms it keeps up, and the writers are no slower (`test/move/cutover.test.ts` prints the pauses).
  */
 const longestTurnMs = 2
 

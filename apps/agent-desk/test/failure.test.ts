@@ -106,11 +106,11 @@ it('stores what was asked for when the snapshot behind it cannot be taken, and t
   const dataDir = join(folder, String(opened++))
   const onError = (error: unknown) => failures.push(error)
   const desk = await Desk.open(dataDir, { onError, snapshotEvery: 2 })
-  desk.handle.exec(
-    "CREATE TRIGGER full BEFORE INSERT ON state_snapshots BEGIN SELECT RAISE(ABORT, 'The disk is full'); END",
-  )
-  const add = (projectId: string) =>
-    desk.dispatch({ type: 'project.add', projectId, title: 'P', workspaceRoot: `/${projectId}` })
+  const full =
+    "CREATE TRIGGER full BEFORE INSERT ON state_snapshots BEGIN SELECT RAISE(ABORT, 'The disk is full'); END"
+  desk.handle.exec(full)
+  const add = (projectId: string, on = desk) =>
+    on.dispatch({ type: 'project.add', projectId, title: 'P', workspaceRoot: `/${projectId}` })
   for (const projectId of ['a', 'b', 'c']) expect((await add(projectId)).events).toHaveLength(1)
   expect(failures.map(String)).toEqual([expect.stringContaining('The disk is full')])
   desk.handle.exec('DROP TRIGGER full')
@@ -119,6 +119,8 @@ it('stores what was asked for when the snapshot behind it cannot be taken, and t
   const again = await Desk.open(dataDir, { onError })
   expect(again.start).toMatchObject({ snapshot: 4, replayed: 0 })
   expect(again.state.projects.size).toBe(4)
+  again.handle.exec(full)
+  await add('e', again)
   await again.close()
-  expect(failures).toHaveLength(1)
+  expect(failures).toHaveLength(2)
 })
